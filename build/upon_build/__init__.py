@@ -1,0 +1,1 @@
+"""The project file and the command line; later the image, the manifests and the cluster."""

@@ -1,0 +1,100 @@
+"""How a Model, Topic or resource finds what is behind it. One of three files that may import upwards, late."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from upon._event import Event
+    from upon._model import Model
+
+
+class OpenModel(Protocol):
+    """A model that is open: the same four calls as upon.Model, with inputs already gathered in one dict."""
+
+    def call(self, inputs: dict[str, Any]) -> dict[str, Any]: ...
+    def batch(self, inputs: dict[str, Any]) -> dict[str, Any]: ...
+    async def acall(self, inputs: dict[str, Any]) -> dict[str, Any]: ...
+    async def abatch(self, inputs: dict[str, Any]) -> dict[str, Any]: ...
+    def close(self) -> None: ...
+
+
+class Publisher(Protocol):
+    """Writes events to topics. `on_done(None)` means confirmed by the broker; it comes exactly once, from any thread."""
+
+    def publish(
+        self, topic: str, event: Event[Any], key: bytes | None, on_done: Callable[[BaseException | None], None]
+    ) -> None: ...
+
+
+class Sends:
+    """The topic sends of one handler call: all must be confirmed before its event is acknowledged."""
+
+    __slots__ = ("_condition", "_error", "_pending")
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._pending = 0
+        self._error: BaseException | None = None
+
+    def begin(self) -> Callable[[BaseException | None], None]:
+        with self._condition:
+            self._pending += 1
+        return self._end
+
+    def _end(self, error: BaseException | None) -> None:
+        with self._condition:
+            self._pending -= 1
+            self._error = self._error or error
+            self._condition.notify_all()
+
+    @property
+    def used(self) -> bool:
+        return self._pending > 0 or self._error is not None
+
+    def wait(self, timeout: float | None) -> None:
+        """Wait for every confirmation; raises the first error, or TimeoutError."""
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._pending == 0, timeout):
+                raise TimeoutError(f"{self._pending} sends were not confirmed within {timeout} s")
+            if self._error is not None:
+                raise self._error
+
+
+class Invocation:
+    """What is known about the handler call that runs on this thread or task. deadline: time.monotonic() or None."""
+
+    __slots__ = ("_sends", "deadline", "event_id", "function", "service")
+
+    def __init__(
+        self, function: str, service: str = "", deadline: float | None = None, event_id: str | None = None
+    ) -> None:
+        self.function = function
+        self.service = service
+        self.deadline = deadline
+        self.event_id = event_id
+        self._sends: Sends | None = None
+
+    @property
+    def sends(self) -> Sends:
+        if self._sends is None:
+            self._sends = Sends()
+        return self._sends
+
+    @property
+    def unconfirmed(self) -> Sends | None:
+        """The sends of this call, or None where it made none."""
+        return self._sends
+
+
+invocation: ContextVar[Invocation | None] = ContextVar("upon_invocation", default=None)
+
+
+def open_model(model: Model) -> OpenModel:
+    """Open a model without a runtime (pytest, a notebook): the same checks, no queue."""
+    from upon_runtime.inference import open_alone
+
+    return open_alone(model)

@@ -1,0 +1,143 @@
+"""What became of an event: outcomes as values, and the one table that gives each kind its meaning.
+
+Whoever needs to know what an outcome means (an HTTP status, whether to retry, a metric's label) asks this
+table and nothing else. The verdicts:
+
+- `done`: finished; commit.
+- `final`: trying again can't help; straight to the dead letter.
+- `counts`: an attempt; retried by policy, then the dead letter.
+- `busy`: says nothing about the event; never counts, never dead-letters; slow down and try on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+
+from upon._errors import (
+    Busy,
+    DataError,
+    DeadlineExceeded,
+    Draining,
+    MalformedEvent,
+    TooLarge,
+)
+
+if TYPE_CHECKING:
+    from upon._event import Event
+    from upon._response import Response
+
+Verdict: TypeAlias = Literal["done", "final", "counts", "busy"]
+FailureKind: TypeAlias = Literal[
+    "malformed",
+    "invalid",
+    "unsubscribed",
+    "rejected",
+    "too_large",
+    "error",
+    "retry",
+    "timeout",
+    "overloaded",
+    "draining",
+]
+
+
+class Kind(NamedTuple):
+    status: int
+    verdict: Verdict
+    title: str
+
+
+KINDS: dict[str, Kind] = {
+    "done": Kind(200, "done", "Done"),
+    "malformed": Kind(400, "final", "Not a valid CloudEvent"),
+    "invalid": Kind(422, "final", "Data fails decoding or validation"),
+    "unsubscribed": Kind(422, "final", "No function wants this event"),
+    "rejected": Kind(422, "final", "Rejected by the function"),
+    "too_large": Kind(413, "final", "Body too large"),
+    "error": Kind(500, "counts", "The function raised an error"),
+    "retry": Kind(503, "counts", "The function asks to try again"),
+    "timeout": Kind(504, "counts", "The function took too long"),
+    "overloaded": Kind(429, "busy", "Too much work at once"),
+    "draining": Kind(503, "busy", "Stopping or not ready"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The handler finished. `reply` is a CloudEvent, a plain HTTP Response, or nothing."""
+
+    reply: Event | Response | None = None
+    kind: Literal["done"] = "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The handler did not finish. `kind` is a row of KINDS.
+
+    error: one sentence for people, never a traceback. after: seconds to wait before the next try.
+    pointers: (JSON pointer, reason) pairs of a failed validation. status: an HTTP status in place of the table's.
+    cause: the exception, for logs.
+    """
+
+    kind: FailureKind
+    error: str
+    after: float | None = None
+    pointers: tuple[tuple[str, str], ...] = ()
+    status: int | None = None
+    cause: BaseException | None = None
+
+
+Outcome: TypeAlias = Done | Failed
+
+DONE = Done()
+
+
+class Retry(Exception):
+    """Raise in a handler: try this event again, at the earliest in `after` seconds. It counts as an attempt."""
+
+    def __init__(self, reason: str = "the function asked to try again", *, after: float | None = None) -> None:
+        if after is not None and not after >= 0:
+            raise ValueError(f"after must be a number of seconds >= 0, not {after!r}")
+        super().__init__(reason)
+        self.after = after
+
+
+class Reject(Exception):
+    """Raise in a handler: this event can never be handled; it goes to the dead letter without another try.
+
+    status: the HTTP status for callers of a plain HTTP route (400 to 499, default 422).
+    """
+
+    def __init__(self, reason: str = "the function rejected the event", *, status: int | None = None) -> None:
+        if status is not None and not 400 <= status <= 499:
+            raise ValueError(f"status must be between 400 and 499, not {status!r}")
+        super().__init__(reason)
+        self.status = status
+
+
+def failure_from(error: BaseException) -> Failed:
+    """Map an exception that left a handler to its outcome: the only place where that is decided."""
+    match error:
+        case Retry():
+            return Failed("retry", str(error), after=error.after, cause=error)
+        case Reject():
+            return Failed("rejected", str(error), status=error.status, cause=error)
+        case Draining():
+            return Failed("draining", str(error), after=error.after, cause=error)
+        case Busy():
+            return Failed("overloaded", str(error), after=error.after, cause=error)
+        case DeadlineExceeded():
+            return Failed("timeout", str(error), cause=error)
+        case TooLarge():
+            return Failed("rejected", str(error), cause=error)
+        case MalformedEvent():
+            return Failed("error", f"{type(error).__name__}: {error}", cause=error)
+        case _:
+            text = str(error)
+            return Failed("error", f"{type(error).__name__}: {text}" if text else type(error).__name__, cause=error)
+
+
+def invalid_from(error: DataError) -> Failed:
+    """The event's data failed decoding or validation, before the handler ran."""
+    return Failed("invalid", str(error), pointers=error.pointers, cause=error)

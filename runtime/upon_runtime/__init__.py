@@ -1,0 +1,1 @@
+"""What runs a function: dispatch, CloudEvents over HTTP, inference, health, metrics."""

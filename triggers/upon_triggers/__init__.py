@@ -1,0 +1,1 @@
+"""Sources: Kafka, cron and whatever turns the outside into Events and submits them to a Sink."""
