@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, cast
-from uuid import uuid4
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
-from upon import _json
+from upon._attributes import (
+    CORE_ATTRIBUTES,
+    REQUIRED_ATTRIBUTES,
+    attribute_text,
+    check_attribute,
+    check_time,
+    format_time,
+    parse_time,
+)
+from upon._data import ValueFormat, decode_data, encode_data, is_json, is_text_type
 from upon._errors import DataError, MalformedEvent
 
 if TYPE_CHECKING:  # a bare `Event` is an Event[Any]; the runtime of Python 3.11 has no defaults
@@ -18,14 +25,25 @@ if TYPE_CHECKING:  # a bare `Event` is an Event[Any]; the runtime of Python 3.11
     T = _TypeVar("T", default=Any)
 else:
     T = TypeVar("T")
-ValueFormat: TypeAlias = Literal["json", "text", "bytes"]
 
-CORE_ATTRIBUTES = frozenset(
-    {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"}
-)
-_NAME = re.compile(r"[a-z0-9]{1,20}\Z")
-_JSON_TYPE = re.compile(r"(?:[^/]+/json|[^/]+/[^;]*\+json)\s*(?:;|\Z)", re.IGNORECASE)
-_UNSET: Any = object()
+__all__ = [
+    "CORE_ATTRIBUTES",
+    "Event",
+    "HttpInfo",
+    "KafkaInfo",
+    "Upload",
+    "ValueFormat",
+    "attribute_text",
+    "check_attribute",
+    "check_time",
+    "decode_data",
+    "encode_data",
+    "format_time",
+    "is_json",
+    "parse_time",
+]
+
+_UNSET: Any = ...  # a singleton that stays one when an event is pickled
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,83 +80,6 @@ class HttpInfo:
     files: tuple[Upload, ...] = ()
 
 
-def is_json(content_type: str) -> bool:
-    """Whether a media type is JSON: `application/json`, `text/json` or `…+json`, with any parameters."""
-    return content_type == "application/json" or _JSON_TYPE.match(content_type) is not None
-
-
-def check_attribute(name: str, value: object) -> object:
-    """Return the value as an attribute of CloudEvents 1.0 may hold it, or raise MalformedEvent."""
-    if name in CORE_ATTRIBUTES:
-        if name == "time":
-            return check_time(value)
-        if not isinstance(value, str) or not value:
-            raise MalformedEvent(f"attribute {name!r} must be a non-empty string, not {value!r}", name)
-        if name == "specversion" and value != "1.0":
-            raise MalformedEvent(f"specversion {value!r} is not supported: send '1.0'", name)
-    else:
-        if not _NAME.match(name) or name == "data":
-            raise MalformedEvent(
-                f"attribute name {name!r} must be 1 to 20 lower-case letters or digits, and not 'data'", name
-            )
-        if isinstance(value, datetime):
-            return format_time(value)
-        if not isinstance(value, (str, bool, int, bytes)):
-            raise MalformedEvent(f"attribute {name!r} must be a string, integer, boolean or bytes, not {value!r}", name)
-        if type(value) is int and not -(2**31) <= value < 2**31:
-            raise MalformedEvent(f"attribute {name!r} must fit 32 bits, not {value!r}: send it as a string", name)
-    if isinstance(value, str):
-        _check_characters(name, value)
-    return value
-
-
-def check_time(value: object) -> str:
-    """An RFC 3339 timestamp as its text; datetimes need a timezone."""
-    if isinstance(value, datetime):
-        return format_time(value)
-    if isinstance(value, str):
-        try:
-            if parse_time(value).tzinfo is not None and "T" in value.upper():
-                return value
-        except ValueError:
-            pass
-    raise MalformedEvent(f"attribute 'time' must be an RFC 3339 timestamp with an offset, not {value!r}", "time")
-
-
-def parse_time(value: str) -> datetime:
-    """RFC 3339 to datetime; more than six fractional digits are cut."""
-    if value[-1:] in "zZ":
-        value = value[:-1] + "+00:00"
-    return datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", value.upper()))
-
-
-def format_time(value: datetime) -> str:
-    """datetime to RFC 3339; raises MalformedEvent for one without a timezone."""
-    if value.tzinfo is None:
-        raise MalformedEvent(f"{value!r} has no timezone: use datetime.now(UTC) or the like", "time")
-    return value.isoformat().replace("+00:00", "Z")
-
-
-def attribute_text(value: object) -> str:
-    """The canonical string form of an attribute's value (CloudEvents 1.0, type system)."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, bytes):
-        import base64
-
-        return base64.b64encode(value).decode()
-    return str(value)
-
-
-def _check_characters(name: str, value: str) -> None:
-    if value.isascii() and value.isprintable():
-        return
-    for character in value:
-        code = ord(character)
-        if code < 0x20 or 0x7F <= code <= 0x9F or 0xD800 <= code <= 0xDFFF or code & 0xFFFE == 0xFFFE:
-            raise MalformedEvent(f"attribute {name!r} holds the character U+{code:04X}, which is not allowed", name)
-
-
 class Event(Generic[T]):
     """A CloudEvent 1.0, read-only.
 
@@ -150,39 +91,36 @@ class Event(Generic[T]):
     has to be done (UTC), or None.
     """
 
-    __slots__ = ("_attributes", "_body", "_data", "_value", "attempt", "deadline", "http", "kafka")
+    __slots__ = ("_attempt", "_attributes", "_body", "_data", "_deadline", "_http", "_kafka", "_value")
 
     _attributes: dict[str, Any]
     _body: bytes | None
     _data: Any
     _value: ValueFormat
-    kafka: KafkaInfo | None
-    http: HttpInfo | None
-    attempt: int
-    deadline: datetime | None
+    _kafka: KafkaInfo | None
+    _http: HttpInfo | None
+    _attempt: int
+    _deadline: datetime | None
 
     def __init__(self, attributes: Mapping[str, Any], data: object = None) -> None:
-        checked = {"specversion": "1.0"}
+        checked: dict[str, Any] = {"specversion": "1.0"}
         for name, value in attributes.items():
             if value is not None:
-                checked[name] = cast(str, check_attribute(name, value))
-        for name in ("id", "source", "type"):
+                checked[name] = check_attribute(name, value)
+        for name in REQUIRED_ATTRIBUTES:
             if name not in checked:
                 raise MalformedEvent(f"attribute {name!r} is missing", name)
         body, content_type = encode_data(data, checked.get("datacontenttype"))
         if content_type is not None:
             checked["datacontenttype"] = content_type
-        self._set(checked, body)
-
-    def _set(self, attributes: dict[str, Any], body: bytes | None) -> None:
-        self._attributes = attributes
+        self._attributes = checked
         self._body = body
         self._data = _UNSET
         self._value = "json"
-        self.kafka = None
-        self.http = None
-        self.attempt = 1
-        self.deadline = None
+        self._kafka = None
+        self._http = None
+        self._attempt = 1
+        self._deadline = None
 
     @classmethod
     def _trusted(
@@ -200,36 +138,52 @@ class Event(Generic[T]):
         event._body = body
         event._data = _UNSET
         event._value = value
-        event.kafka = kafka
-        event.http = http
-        event.attempt = 1
-        event.deadline = None
+        event._kafka = kafka
+        event._http = http
+        event._attempt = 1
+        event._deadline = None
         return event
 
     @classmethod
     def of(cls, data: object = None, **attributes: Any) -> Event[Any]:
         """An event from data; what is not given gets a default (a random id, source `/upon`, type `upon.event`)."""
-        return cls(
-            {
-                "id": attributes.pop("id", None) or str(uuid4()),
-                "source": attributes.pop("source", "/upon"),
-                "type": attributes.pop("type", "upon.event"),
-                **attributes,
-            },
-            data,
-        )
+        if attributes.get("id") is None:
+            from uuid import uuid4
+
+            attributes["id"] = str(uuid4())
+        return cls({"source": "/upon", "type": "upon.event", **attributes}, data)
 
     def _copy(self, *, data: Any = _UNSET, attempt: int | None = None, deadline: datetime | None = None) -> Event[Any]:
+        """The same event with other data, or for another try.
+
+        A new try decodes its data anew: the handler may have changed what the last one was given.
+        """
         event: Event[Any] = object.__new__(type(self))
         event._attributes = self._attributes
         event._body = self._body
-        event._data = self._data if data is _UNSET else data
+        event._data = self._data if data is _UNSET and attempt is None else data
         event._value = self._value
-        event.kafka = self.kafka
-        event.http = self.http
-        event.attempt = self.attempt if attempt is None else attempt
-        event.deadline = self.deadline if deadline is None else deadline
+        event._kafka = self._kafka
+        event._http = self._http
+        event._attempt = self._attempt if attempt is None else attempt
+        event._deadline = self._deadline if deadline is None else deadline
         return event
+
+    @property
+    def kafka(self) -> KafkaInfo | None:
+        return self._kafka
+
+    @property
+    def http(self) -> HttpInfo | None:
+        return self._http
+
+    @property
+    def attempt(self) -> int:
+        return self._attempt
+
+    @property
+    def deadline(self) -> datetime | None:
+        return self._deadline
 
     @property
     def id(self) -> str:
@@ -309,7 +263,19 @@ class Event(Generic[T]):
         return self._attributes.get(extension_name) if extension_name not in CORE_ATTRIBUTES else None
 
     def get_data(self) -> dict[str, Any] | str | bytes | None:
-        return cast("dict[str, Any] | str | bytes | None", self.data)
+        """A JSON object as dict, text as str, anything else as the bytes it came in.
+
+        Bytes are what the SDK passes on unchanged; it would write a list as Python's repr of it.
+        """
+        content_type = self.datacontenttype
+        try:
+            data = self.data
+        except DataError:
+            return self._body
+        as_text = is_text_type(content_type) if content_type is not None else self._value == "text"
+        if isinstance(data, dict) or (isinstance(data, str) and as_text):
+            return data
+        return self._body
 
     def get_attributes(self) -> dict[str, Any]:
         return {**self._attributes, **({"time": self.time} if "time" in self._attributes else {})}
@@ -326,46 +292,3 @@ class Event(Generic[T]):
     def __repr__(self) -> str:
         shown = self.body if len(self.body) <= 60 else self.body[:57] + b"..."
         return f"Event(id={self.id!r}, source={self.source!r}, type={self.type!r}, body={shown!r})"
-
-
-def encode_data(data: object, content_type: str | None) -> tuple[bytes | None, str | None]:
-    """Data to bytes and its content type. None is no data; bytes go out as they are; the rest is JSON or text."""
-    if data is None:
-        return None, content_type
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data), content_type or "application/octet-stream"
-    if content_type is None or is_json(content_type):
-        return _json.dumps(data), content_type or "application/json"
-    if isinstance(data, str):
-        return data.encode(), content_type
-    raise DataError(
-        f"data of type {type(data).__name__} can't be written as {content_type!r}: give bytes, or a JSON content type"
-    )
-
-
-def decode_data(body: bytes | None, content_type: str | None, value: ValueFormat = "json") -> Any:
-    """Bytes to data by content type; without one, `value` says how."""
-    if body is None:
-        return None
-    if content_type is None:
-        if value == "bytes":
-            return body
-        as_json = value == "json"
-    elif is_json(content_type):
-        as_json = True
-    elif content_type[:5].lower() == "text/":
-        as_json = False
-    else:
-        return body
-    if as_json:
-        return _json.loads(body)
-    try:
-        return body.decode(_charset(content_type))
-    except (UnicodeDecodeError, LookupError) as error:
-        raise DataError(f"not text: {error}") from None
-
-
-def _charset(content_type: str | None) -> str:
-    match = re.search(r"charset\s*=\s*\"?([\w.:-]+)", content_type or "", re.IGNORECASE)
-    return match.group(1) if match else "utf-8"
-

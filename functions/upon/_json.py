@@ -13,7 +13,10 @@ _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
 
 def loads(body: bytes | str) -> Any:
-    """Parse JSON (UTF-8). Raises DataError; NaN and Infinity are not JSON."""
+    """Parse JSON (UTF-8). Raises DataError; NaN and Infinity are not JSON.
+
+    Integers beyond 64 bits become floats: send those as strings.
+    """
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -36,6 +39,14 @@ def dumps(value: object) -> bytes:
     return body
 
 
+def rewrite(parsed: object) -> bytes:
+    """Encode what `loads` returned: nothing to convert, and no NaN to look for. Raises DataError."""
+    try:
+        return orjson.dumps(parsed)
+    except orjson.JSONEncodeError as error:  # nested deeper than it writes
+        raise DataError(f"can't be written as JSON: {error}") from None
+
+
 def _plain(value: Any) -> object:
     if hasattr(value, "model_dump"):  # pydantic
         return value.model_dump(mode="json")
@@ -43,6 +54,8 @@ def _plain(value: Any) -> object:
         return value.tolist()
     if isinstance(value, (set, frozenset)):
         return sorted(value)
+    if isinstance(value, tuple):  # a named one
+        return list(value)
     raise TypeError(f"{type(value).__name__} {value!r:.80} has no JSON form")
 
 
@@ -62,6 +75,6 @@ def _refuse_nan(value: Any, pointer: str) -> None:
     elif isinstance(value, dict):
         for key, item in value.items():
             _refuse_nan(item, f"{pointer}/{str(key).replace('~', '~0').replace('/', '~1')}")
-    elif isinstance(value, (list, tuple)):
+    elif isinstance(value, (list, tuple, set, frozenset)):
         for index, item in enumerate(value):
             _refuse_nan(item, f"{pointer}/{index}")

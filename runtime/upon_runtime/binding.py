@@ -1,0 +1,128 @@
+"""A Function made ready to run: how an event becomes its arguments, and its result an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from upon import DataError, Event, Function, Response
+from upon._outcome import DONE, Done, Failed, Outcome, failure_from, invalid_from
+from upon._reply import reply_event
+from upon._signature import analyse
+from upon._triggers import CloudEventTrigger, CronTrigger, HttpTrigger, KafkaTrigger, Trigger
+from upon_runtime.payload import reader
+from upon_runtime.spec import FunctionSpec
+
+PING = "dev.knative.sources.ping"
+
+
+class BoundFunction:
+    """One function of a running service."""
+
+    def __init__(self, spec: FunctionSpec, service: str) -> None:
+        function: Function[..., Any] = spec.function
+        signature = analyse(function.plain)
+        self.spec = spec
+        self.name = function.name
+        self.service = service
+        self.plain = function.plain
+        self.is_async = function.is_async
+        self.is_batch = signature.batch
+        self.argument = _argument(signature.form, signature.type)
+        self.takes_nothing = signature.form == "nothing"
+        self.filters = tuple(t.attributes for t in function.triggers if isinstance(t, CloudEventTrigger))
+        self._answers_elsewhere = any(t.reply_to or t.reply_type for t in function.triggers)
+
+    def accepts(self, event: Event[Any]) -> bool:
+        """Whether one of the @upon.cloudevent filters matches the event exactly."""
+        given = event._attributes
+        for wanted in self.filters:
+            for name, value in wanted:
+                if given.get(name) != value:
+                    break
+            else:
+                return True
+        return False
+
+    def trigger_of(self, event: Event[Any]) -> Trigger | None:
+        """The trigger an event came through, as far as its reply is concerned."""
+        if not self._answers_elsewhere:
+            return None
+        for trigger in self.spec.function.triggers:
+            if _fits(trigger, event):
+                return trigger
+        return None
+
+    def outcome(self, event: Event[Any], result: object) -> Outcome:
+        """What the handler returned for one event, as an outcome. Raises DataError where it has no JSON form."""
+        if event.http is not None and not isinstance(result, Event):
+            return Done(result if isinstance(result, Response) else Response(result, 204 if result is None else 200))
+        if result is None:
+            return DONE
+        if isinstance(result, Event):
+            return Done(result)
+        if isinstance(result, Response) and result.status >= 400:
+            kind: Any = "rejected" if result.status < 500 else "error"
+            return Failed(kind, f"the function answered with status {result.status}", status=result.status)
+        trigger = self.trigger_of(event)
+        reply_type = trigger.reply_type if trigger is not None else None
+        return Done(reply_event(event, result, service=self.service, function=self.name, type=reply_type))
+
+    def item_outcome(self, event: Event[Any], entry: object) -> Outcome:
+        """What a batch handler returned for one item: data, Event, None, or an instance of an exception."""
+        if isinstance(entry, BaseException):
+            return failure_from(entry)
+        try:
+            return self.outcome(event, entry)
+        except DataError as error:
+            return failure_from(error)
+
+    def batch_outcomes(self, events: Sequence[Event[Any]], result: object) -> list[Outcome]:
+        """One outcome per event, in order, from what a batch handler returned."""
+        if result is None:
+            return [self.outcome(event, None) for event in events]
+        if not isinstance(result, (list, tuple)) or len(result) != len(events):
+            given = f"{len(result)} entries" if isinstance(result, (list, tuple)) else type(result).__name__
+            error = TypeError(
+                f"batch handler {self.name} returned {given} for {len(events)} events: return None, or a list with"
+                " one entry per event in order"
+            )
+            return [failure_from(error)] * len(events)
+        return [self.item_outcome(event, entry) for event, entry in zip(events, result, strict=True)]
+
+    def read_all(self, events: Sequence[Event[Any]]) -> tuple[list[Any], list[int], dict[int, Outcome]]:
+        """The arguments of a batch, the positions they stand for, and the outcomes of those that do not fit."""
+        items: list[Any] = []
+        positions: list[int] = []
+        invalid: dict[int, Outcome] = {}
+        for index, event in enumerate(events):
+            try:
+                items.append(self.argument(event))
+                positions.append(index)
+            except DataError as error:
+                invalid[index] = invalid_from(error)
+        return items, positions, invalid
+
+
+def _argument(form: str, wanted: Any) -> Callable[[Event[Any]], Any]:
+    if form == "nothing":
+        return lambda event: None
+    if form == "event" and wanted in (None, Any):
+        return lambda event: event
+    read = reader(wanted)
+    if form == "data":
+        return read
+    return lambda event: event._copy(data=read(event))
+
+
+def _fits(trigger: Trigger, event: Event[Any]) -> bool:
+    match trigger:
+        case KafkaTrigger():
+            return event.kafka is not None and event.kafka.topic == trigger.topic
+        case CronTrigger():
+            return event.type == PING
+        case HttpTrigger():
+            return event.http is not None and event.source.endswith(trigger.path)
+        case CloudEventTrigger():
+            given = event._attributes
+            return event.http is None and all(given.get(name) == value for name, value in trigger.attributes)

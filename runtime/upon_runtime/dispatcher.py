@@ -1,0 +1,392 @@
+"""The one way from an event to a handler and back. Every source ends here; every outcome is made here."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from upon import Busy, DataError, Event, Response
+from upon._engine import Invocation, Publisher, Sends, invocation
+from upon._outcome import Done, Failed, Outcome, failure_from, invalid_from
+from upon._reply import reply_event, reply_key
+from upon._sink import OnBatch, OnDone, OnItem
+from upon_runtime.binding import BoundFunction
+from upon_runtime.loop import LoopThread
+from upon_runtime.observe import Observer, Observers
+from upon_runtime.spec import ServiceSpec
+from upon_runtime.watchdog import Watchdog
+from upon_runtime.workers import Gate, Workers
+
+
+class Dispatcher:
+    """Runs the functions of one service in this process; implements upon's Sink.
+
+    Sync handlers run on the delivering thread (`deliver`) or in a bounded pool (`submit…`), async handlers on one
+    event loop. A sync handler past its timeout can't be stopped: its thread keeps its place until it returns, its
+    late result is dropped, and its outcome is `timeout`. An async handler is cancelled.
+    """
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        observer: Observer | None = None,
+        *,
+        publisher: Publisher | None = None,
+        workers: Workers | None = None,
+    ) -> None:
+        self.service = spec.name
+        self.functions = {f.name: BoundFunction(f, spec.name) for f in spec.functions}
+        self.publisher = publisher
+        self.watchdog = Watchdog()
+        self._observer = observer or Observers()
+        self._gates = {name: Gate(f.spec.concurrency) for name, f in self.functions.items()}
+        self._workers = workers or Workers()
+        self._slots = min(self._workers.threads, spec.admission)
+        self._loop = LoopThread()
+        self._only = next(iter(self.functions.values())) if len(self.functions) == 1 else None
+
+    # Which function
+
+    def find(self, event: Event[Any], function: str | None) -> BoundFunction | Failed:
+        """The function an event is for: the one named, else the one whose subscription matches."""
+        if function is not None:
+            found = self.functions.get(function)
+            if found is None:
+                names = ", ".join(sorted(self.functions))
+                return Failed("unsubscribed", f"there is no function {function!r}: {self.service} has {names}")
+            return found
+        if self._only is not None and not self._only.filters:
+            return self._only
+        matching = [f for f in self.functions.values() if f.filters and f.accepts(event)]
+        if len(matching) == 1:
+            return matching[0]
+        what = f"type {event.type!r} and source {event.source!r}"
+        if matching:
+            names = ", ".join(f.name for f in matching)
+            return Failed("unsubscribed", f"{names} all match {what}: make their filters exclude each other")
+        return Failed(
+            "unsubscribed", f"no function subscribes to {what}: add @upon.cloudevent, or post to /functions/NAME"
+        )
+
+    # On the caller's thread
+
+    def deliver(
+        self,
+        event: Event[Any],
+        *,
+        function: str | None = None,
+        on_late: Callable[[Failed], None] | None = None,
+    ) -> Outcome:
+        """Handle one event now and return its outcome.
+
+        on_late(outcome) is called by another thread at the deadline, while the handler still runs here.
+        Over the function's concurrency the outcome is `overloaded` at once.
+        """
+        bound = self.find(event, function)
+        if isinstance(bound, Failed):
+            return bound
+        gate = self._gates[bound.name]
+        if not gate.try_enter():
+            return Failed("overloaded", f"{bound.name} handles {gate.limit} events already", after=1.0)
+        try:
+            if bound.is_async:
+                outcome = self._wait(bound, event)
+            else:
+                outcome = self._run(bound, event, on_late)
+        finally:
+            self._leave(gate)
+        return self._published(bound, event, outcome)
+
+    def _published(self, bound: BoundFunction, event: Event[Any], outcome: Outcome) -> Outcome:
+        """A reply_to of an HTTP or CloudEvent trigger is written before the caller hears of success."""
+        trigger = bound.trigger_of(event)
+        if trigger is None or trigger.reply_to is None or not isinstance(outcome, Done):
+            return outcome
+        reply = outcome.reply
+        if reply is None or (isinstance(reply, Response) and (reply.data is None or reply.status >= 400)):
+            return outcome
+        if self.publisher is None:
+            return Failed("error", f"reply_to={trigger.reply_to!r} needs Kafka, and none is configured")
+        sends = Sends()
+        try:
+            if isinstance(reply, Response):
+                reply = reply_event(event, reply, service=self.service, function=bound.name, type=trigger.reply_type)
+            self.publisher.publish(trigger.reply_to, reply, reply_key(event, reply), sends.begin())
+            sends.wait(bound.spec.timeout)
+        except Exception as error:  # whatever the broker says becomes this event's outcome
+            return failure_from(error)
+        return outcome
+
+    def _wait(self, bound: BoundFunction, event: Event[Any]) -> Outcome:
+        """An async handler's outcome; the second is for a loop that a handler blocks, so that nothing cancels it."""
+        try:
+            running = self._loop.submit(self._run_async(bound, event))
+        except Busy as error:
+            return failure_from(error)
+        try:
+            return running.result(bound.spec.timeout + 1.0)
+        except TimeoutError:
+            running.cancel()
+            return _timeout(bound)
+
+    # In the background
+
+    def submit(self, event: Event[Any], on_done: OnDone, *, function: str | None = None) -> None:
+        self.submit_run((event,), lambda _, outcome: on_done(outcome), function=function)
+
+    def submit_run(self, events: Sequence[Event[Any]], on_item: OnItem, *, function: str | None = None) -> None:
+        bound = self.find(events[0], function)
+        if isinstance(bound, Failed):
+            on_item(0, bound)
+        elif bound.is_async:
+            each = self._run_each_async(bound, events, on_item)
+            self._background(lambda: self._loop.submit(each), lambda f: on_item(0, f))
+        else:
+            job = partial(self._run_each, bound, events, on_item)
+            self._background(lambda: self._workers.run(job, self._gates[bound.name]), lambda f: on_item(0, f))
+
+    def submit_batch(self, events: Sequence[Event[Any]], on_batch: OnBatch, *, function: str | None = None) -> None:
+        bound = self.find(events[0], function)
+        if isinstance(bound, Failed):
+            on_batch([bound] * len(events))
+        elif bound.is_async:
+            whole = self._run_batch_async(bound, events, on_batch)
+            self._background(lambda: self._loop.submit(whole), lambda f: on_batch([f] * len(events)))
+        else:
+            self._background(
+                lambda: self._workers.run(lambda: on_batch(self._run_batch(bound, events)), self._gates[bound.name]),
+                lambda f: on_batch([f] * len(events)),
+            )
+
+    def _background(self, start: Callable[[], object], refuse: Callable[[Failed], None]) -> None:
+        try:
+            start()
+        except Busy as error:
+            refuse(failure_from(error))
+
+    def _run_each(self, bound: BoundFunction, events: Sequence[Event[Any]], on_item: OnItem) -> None:
+        for index, event in enumerate(events):
+            outcome = self._run(bound, event, None)
+            on_item(index, outcome)
+            if not isinstance(outcome, Done):
+                return
+
+    async def _run_each_async(self, bound: BoundFunction, events: Sequence[Event[Any]], on_item: OnItem) -> None:
+        gate = self._gates[bound.name]
+        for index, event in enumerate(events):
+            await _enter(gate)
+            try:
+                outcome = await self._run_async(bound, event)
+            finally:
+                self._leave(gate)
+            on_item(index, outcome)
+            if not isinstance(outcome, Done):
+                return
+
+    async def _run_batch_async(self, bound: BoundFunction, events: Sequence[Event[Any]], on_batch: OnBatch) -> None:
+        gate = self._gates[bound.name]
+        await _enter(gate)
+        try:
+            outcomes = await self._batch_async(bound, events)
+        finally:
+            self._leave(gate)
+        on_batch(outcomes)
+
+    def _leave(self, gate: Gate) -> None:
+        following = gate.leave()
+        if following is not None:
+            self._workers.hand_on(following)
+
+    # One handler call
+
+    def _run(self, bound: BoundFunction, event: Event[Any], on_late: Callable[[Failed], None] | None) -> Outcome:
+        if bound.is_batch:
+            return self._run_batch(bound, (event,), on_late)[0]
+        began = time.monotonic()
+        deadline = began + bound.spec.timeout
+        key = self.watchdog.begin(deadline, lambda: self._strike(bound, event, on_late))
+        outcome = self._call(bound, event, deadline)
+        if not self.watchdog.end(key):
+            outcome = _timeout(bound)
+        self._observer.finished(bound.name, (event,), (outcome,), time.monotonic() - began)
+        return outcome
+
+    def _call(self, bound: BoundFunction, event: Event[Any], deadline: float) -> Outcome:
+        try:
+            argument = bound.argument(event)
+        except DataError as error:
+            return invalid_from(error)
+        call = Invocation(bound.name, self.service, deadline, event.id)
+        token = invocation.set(call)
+        try:
+            result = bound.plain() if bound.takes_nothing else bound.plain(argument)
+            _confirm(call, deadline)
+            return bound.outcome(event, result)
+        except (Exception, SystemExit) as error:
+            return failure_from(error)
+        finally:
+            invocation.reset(token)
+
+    async def _run_async(self, bound: BoundFunction, event: Event[Any]) -> Outcome:
+        if bound.is_batch:
+            return (await self._batch_async(bound, (event,)))[0]
+        began = time.monotonic()
+        outcome = await self._call_async(bound, event, began + bound.spec.timeout)
+        self._observer.finished(bound.name, (event,), (outcome,), time.monotonic() - began)
+        return outcome
+
+    async def _call_async(self, bound: BoundFunction, event: Event[Any], deadline: float) -> Outcome:
+        try:
+            arguments = () if bound.takes_nothing else (bound.argument(event),)
+        except DataError as error:
+            return invalid_from(error)
+        try:
+            return bound.outcome(event, await self._awaited(bound, arguments, deadline, event.id))
+        except (Exception, SystemExit) as error:
+            return failure_from(error)
+        except _Late:
+            return _timeout(bound)
+        except asyncio.CancelledError:  # only the end of the service cancels
+            return _stopping()
+
+    def _strike(self, bound: BoundFunction, event: Event[Any], on_late: Callable[[Failed], None] | None) -> None:
+        self._observer.late(bound.name, event, bound.spec.timeout)
+        if on_late is not None:
+            on_late(_timeout(bound))
+
+    # A batch handler's call
+
+    def _run_batch(
+        self,
+        bound: BoundFunction,
+        events: Sequence[Event[Any]],
+        on_late: Callable[[Failed], None] | None = None,
+    ) -> Sequence[Outcome]:
+        if not bound.is_batch:
+            return [self._run(bound, event, on_late) for event in events]
+        began = time.monotonic()
+        deadline = began + bound.spec.timeout
+        key = self.watchdog.begin(deadline, lambda: self._strike(bound, events[0], on_late))
+        outcomes = self._call_batch(bound, events, deadline)
+        if not self.watchdog.end(key):
+            outcomes = [_timeout(bound)] * len(events)
+        self._observer.finished(bound.name, events, outcomes, time.monotonic() - began)
+        return outcomes
+
+    def _call_batch(self, bound: BoundFunction, events: Sequence[Event[Any]], deadline: float) -> list[Outcome]:
+        items, positions, invalid = bound.read_all(events)
+        if not items:
+            return [invalid[index] for index in range(len(events))]
+        good = [events[position] for position in positions]
+        call = Invocation(bound.name, self.service, deadline, events[0].id)
+        token = invocation.set(call)
+        try:
+            result = bound.plain(items)
+            _confirm(call, deadline)
+            outcomes = bound.batch_outcomes(good, result)
+        except (Exception, SystemExit) as error:
+            outcomes = [failure_from(error)] * len(good)
+        finally:
+            invocation.reset(token)
+        return _merge(len(events), positions, outcomes, invalid)
+
+    async def _batch_async(self, bound: BoundFunction, events: Sequence[Event[Any]]) -> Sequence[Outcome]:
+        if not bound.is_batch:
+            return [await self._run_async(bound, event) for event in events]
+        began = time.monotonic()
+        items, positions, invalid = bound.read_all(events)
+        good = [events[position] for position in positions]
+        outcomes: list[Outcome] = []
+        if items:
+            try:
+                result = await self._awaited(bound, (items,), began + bound.spec.timeout, events[0].id)
+                outcomes = bound.batch_outcomes(good, result)
+            except (Exception, SystemExit) as error:
+                outcomes = [failure_from(error)] * len(good)
+            except _Late:
+                outcomes = [_timeout(bound)] * len(good)
+            except asyncio.CancelledError:
+                outcomes = [_stopping()] * len(good)
+        merged = _merge(len(events), positions, outcomes, invalid)
+        self._observer.finished(bound.name, events, merged, time.monotonic() - began)
+        return merged
+
+    async def _awaited(
+        self, bound: BoundFunction, arguments: tuple[Any, ...], deadline: float, event_id: str
+    ) -> object:
+        """The result of an async handler; cancelled and _Late at the deadline."""
+        call = Invocation(bound.name, self.service, deadline, event_id)
+        token = invocation.set(call)
+        limit = asyncio.timeout(max(deadline - time.monotonic(), 0))
+        try:
+            async with limit:
+                result = await bound.plain(*arguments)
+                if call.unconfirmed is not None:
+                    await asyncio.to_thread(_confirm, call, deadline)
+                return result
+        except TimeoutError:
+            if limit.expired():
+                raise _Late from None
+            raise
+        finally:
+            invocation.reset(token)
+
+    # The end
+
+    @property
+    def busy(self) -> int:
+        """Handler calls running or waiting."""
+        return self._workers.jobs + sum(gate.running for gate in self._gates.values())
+
+    @property
+    def stuck(self) -> bool:
+        """Whether handlers past their deadline hold every worker, so that nothing can go on."""
+        return self.watchdog.late >= self._slots
+
+    def close(self, timeout: float) -> bool:
+        """Finish what runs, at most `timeout` seconds; False when handlers had to be left behind."""
+        deadline = time.monotonic() + timeout
+        done = self._workers.close(timeout)
+        done = self._loop.close(max(deadline - time.monotonic(), 0.1)) and done
+        self.watchdog.close()
+        return done
+
+
+class _Late(BaseException):
+    """An async handler was cancelled at its deadline; not an Exception, so that no handler swallows it."""
+
+
+def _timeout(bound: BoundFunction) -> Failed:
+    return Failed("timeout", f"{bound.name} took longer than {bound.spec.timeout:g} s")
+
+
+def _stopping() -> Failed:
+    return Failed("draining", "the service stopped before the function was done", after=1.0)
+
+
+def _confirm(call: Invocation, deadline: float) -> None:
+    """Every topic.send of the handler is confirmed before its event is."""
+    if call.unconfirmed is not None:
+        call.unconfirmed.wait(max(deadline - time.monotonic(), 0.001))
+
+
+def _merge(
+    count: int, positions: Sequence[int], outcomes: Sequence[Outcome], invalid: dict[int, Outcome]
+) -> list[Outcome]:
+    by_position = dict(zip(positions, outcomes, strict=True)) | invalid
+    return [by_position[index] for index in range(count)]
+
+
+async def _enter(gate: Gate) -> None:
+    """Wait for a place without blocking the loop."""
+    loop = asyncio.get_running_loop()
+    free = asyncio.Event()
+    if not gate.enter_or_wait(lambda: _free(loop, free)):
+        await free.wait()
+
+
+def _free(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    loop.call_soon_threadsafe(event.set)

@@ -1,0 +1,47 @@
+"""The one seam through which metrics, logs and the console see what happens to events."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from upon import Event
+from upon._outcome import Outcome
+
+
+class Observer(Protocol):
+    """Called on the thread that ran the handler; must be quick and must not raise."""
+
+    def finished(
+        self, function: str, events: Sequence[Event[Any]], outcomes: Sequence[Outcome], seconds: float
+    ) -> None:
+        """One handler call ended: one event, or the items of a batch, in order."""
+
+    def late(self, function: str, event: Event[Any], timeout: float) -> None:
+        """A handler is past its timeout and still runs."""
+
+
+class Observers:
+    """Several as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def finished(
+        self, function: str, events: Sequence[Event[Any]], outcomes: Sequence[Outcome], seconds: float
+    ) -> None:
+        for observer in self._observers:
+            observer.finished(function, events, outcomes, seconds)
+
+    def late(self, function: str, event: Event[Any], timeout: float) -> None:
+        for observer in self._observers:
+            observer.late(function, event, timeout)
+
+
+def origin(event: Event[Any]) -> str:
+    """Which kind of trigger an event came through, as metrics and the console name it."""
+    if event.kafka is not None:
+        return "kafka"
+    if event.http is not None:
+        return "http"
+    return "cron" if event.type == "dev.knative.sources.ping" else "event"
