@@ -8,13 +8,26 @@ from typing import Any
 
 from upon._errors import MalformedEvent
 
-CORE_ATTRIBUTES = frozenset(
-    {"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"}
-)
+CORE_ATTRIBUTES = frozenset({"specversion", "id", "source", "type", "subject", "time", "datacontenttype", "dataschema"})
 REQUIRED_ATTRIBUTES = ("specversion", "id", "source", "type")
 MAX_NAME = 20
+USUAL_EXTENSIONS = (
+    "partitionkey",
+    "key",
+    "traceparent",
+    "tracestate",
+    "correlationid",
+    "causationid",
+    "sequence",
+    "knativearrivaltime",
+)
+_known_names = {*CORE_ATTRIBUTES, *USUAL_EXTENSIONS}  # and names seen to be right, up to a bound
+_MOST_KNOWN_NAMES = 256
 _NAME = re.compile(r"[a-z0-9]+\Z")
-_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)\Z", re.ASCII)
+_SURE_TIME = re.compile(  # right without a look at the calendar
+    r"[12]\d{3}-(?:0[1-9]|1[0-2])-(?:0[1-9]|1\d|2[0-8])T(?:[01]\d|2[0-3]):[0-5]\d:[0-5]\d(?:\.\d+)?Z\Z", re.ASCII
+).match
+_TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)\Z", re.ASCII).match
 
 
 def check_attribute(name: str, value: object) -> Any:
@@ -22,6 +35,28 @@ def check_attribute(name: str, value: object) -> Any:
     if isinstance(name, str) and len(name) > MAX_NAME:
         raise MalformedEvent(f"attribute name {name!r} has {len(name)} characters: use at most {MAX_NAME}", name)
     return read_attribute(name, value)
+
+
+def read_attributes(given: dict[str, Any], how: str, text: str | None = None) -> dict[str, Any]:
+    """The attributes of an event from outside, checked; `how` says how to send one that is missing.
+    text: all values joined, where the caller has that already.
+
+    Nearly all events pass by a few checks of everything at once; for the others read_attribute decides.
+    """
+    if not ("specversion" in given and "id" in given and "source" in given and "type" in given):
+        missing = next(name for name in REQUIRED_ATTRIBUTES if name not in given)
+        raise MalformedEvent(f"attribute {missing!r} is missing: send it as {how.format(missing)}", missing)
+    values = given.values()
+    try:
+        text = "".join(values) if text is None else text
+        usual = text.isprintable() and "" not in values and given.keys() <= _known_names
+    except TypeError:  # not all are strings
+        usual = False
+    if not usual or given["specversion"] != "1.0" or not given.get("datacontenttype", "").isascii():
+        return {name: read_attribute(name, value) for name, value in given.items()}
+    if "time" in given and not _SURE_TIME(given["time"]):
+        check_time(given["time"])
+    return given
 
 
 def read_attribute(name: str, value: object) -> Any:
@@ -57,19 +92,21 @@ def check_name(name: object) -> None:
         raise MalformedEvent(
             f"attribute name {name!r} must be lower-case letters and digits, and not 'data'", str(name)
         )
+    if len(_known_names) < _MOST_KNOWN_NAMES:
+        _known_names.add(name)
 
 
 def check_time(value: object) -> str:
     """An RFC 3339 timestamp as its text; a datetime needs a timezone."""
-    if isinstance(value, datetime):
-        return format_time(value)
-    if isinstance(value, str) and _TIME.match(value):
+    if type(value) is str and _TIME(value):
         try:
             parse_time(value)
         except ValueError:
             pass
         else:
             return value
+    if isinstance(value, datetime):
+        return format_time(value)
     raise MalformedEvent(
         f"attribute 'time' must be an RFC 3339 timestamp such as 2026-01-31T12:00:00Z, not {value!r}", "time"
     )
@@ -77,7 +114,7 @@ def check_time(value: object) -> str:
 
 def parse_time(value: str) -> datetime:
     """RFC 3339 to datetime; more than six fractional digits are cut."""
-    return datetime.fromisoformat(value.upper())
+    return datetime.fromisoformat(value if value.isupper() else value.upper())
 
 
 def format_time(value: datetime) -> str:

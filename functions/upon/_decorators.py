@@ -90,7 +90,8 @@ def cloudevent(
             raise UsageError(f"@upon.cloudevent: {error}") from None
         if not isinstance(value, str):
             raise UsageError(f"@upon.cloudevent: {name}={value!r} must be a string")
-    return _adding("cloudevent", CloudEventTrigger(tuple(sorted(attributes.items())), _topic_name(reply_to), reply_type))
+    trigger = CloudEventTrigger(tuple(sorted(attributes.items())), _topic_name(reply_to), reply_type)
+    return _adding("cloudevent", trigger)
 
 
 def options(
@@ -148,5 +149,3 @@ def _topic_name(topic: str | Topic | None) -> str | None:
     if topic is None:
         return None
     return topic.name if isinstance(topic, Topic) else check_topic(topic)
-
-

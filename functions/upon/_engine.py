@@ -23,7 +23,7 @@ class OpenModel(Protocol):
 
 
 class Publisher(Protocol):
-    """Writes events to topics. `on_done(None)` means confirmed by the broker; it comes exactly once, from any thread."""
+    """Writes events to topics. `on_done(None)`: confirmed by the broker; it comes exactly once, from any thread."""
 
     def publish(
         self, topic: str, event: Event[Any], key: bytes | None, on_done: Callable[[BaseException | None], None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from upon._attributes import (
@@ -100,7 +100,7 @@ class Event(Generic[T]):
     _kafka: KafkaInfo | None
     _http: HttpInfo | None
     _attempt: int
-    _deadline: datetime | None
+    _deadline: float | None  # seconds since 1970: most handlers never ask for it
 
     def __init__(self, attributes: Mapping[str, Any], data: object = None) -> None:
         checked: dict[str, Any] = {"specversion": "1.0"}
@@ -151,9 +151,9 @@ class Event(Generic[T]):
             from uuid import uuid4
 
             attributes["id"] = str(uuid4())
-        return cls({"source": "/upon", "type": "upon.event", **attributes}, data)
+        return cls({"id": "", "source": "/upon", "type": "upon.event", **attributes}, data)
 
-    def _copy(self, *, data: Any = _UNSET, attempt: int | None = None, deadline: datetime | None = None) -> Event[Any]:
+    def _copy(self, *, data: Any = _UNSET, attempt: int | None = None) -> Event[Any]:
         """The same event with other data, or for another try.
 
         A new try decodes its data anew: the handler may have changed what the last one was given.
@@ -166,7 +166,7 @@ class Event(Generic[T]):
         event._kafka = self._kafka
         event._http = self._http
         event._attempt = self._attempt if attempt is None else attempt
-        event._deadline = self._deadline if deadline is None else deadline
+        event._deadline = self._deadline
         return event
 
     @property
@@ -183,7 +183,7 @@ class Event(Generic[T]):
 
     @property
     def deadline(self) -> datetime | None:
-        return self._deadline
+        return None if self._deadline is None else datetime.fromtimestamp(self._deadline, UTC)
 
     @property
     def id(self) -> str:

@@ -80,7 +80,7 @@ def _check_target(decorator: str, target: object) -> Callable[..., Any]:
         raise UsageError(f"{name} takes a function, not {target!r}")
     scope, _, own = target.__qualname__.rpartition(".")
     if scope and not scope.endswith("<locals>"):
-        raise UsageError(f"{name} takes a module-level function, not the method {scope}.{own}: move it out of its class")
+        raise UsageError(f"{name} takes a function, not the method {scope}.{own}: move it out of its class")
     if not own.isidentifier():
         raise UsageError(f"{name} takes a named function, not {own}: its name becomes its address")
     if inspect.isgeneratorfunction(target) or inspect.isasyncgenfunction(target):

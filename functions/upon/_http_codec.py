@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote_from_bytes, unquote_to_bytes
 
-from upon._attributes import attribute_text, read_attribute
+from upon._attributes import USUAL_EXTENSIONS, attribute_text, read_attributes
 from upon._errors import MalformedEvent
 from upon._event import Event
 from upon._json_format import (
@@ -19,7 +19,6 @@ from upon._json_format import (
     mode_of_type,
     read_items,
     read_structured,
-    require,
     to_dict,
     write_batch,
     write_structured,
@@ -45,7 +44,9 @@ HELP = (
     "not a CloudEvent: send the attributes as the headers ce-id, ce-source, ce-type and ce-specversion: 1.0"
     f" beside the data, or the whole event as {EVENT_TYPE}"
 )
-_READY = re.compile(r"[!#-$&-~][ -$&-~]*\Z").match  # nothing to decode in it
+_USUAL = ("specversion", "id", "source", "type", "subject", "time", "dataschema", *USUAL_EXTENSIONS)
+_USUAL_HEADERS = tuple(("ce-" + name, name) for name in _USUAL)
+_USUAL_KEYS = tuple(("HTTP_CE_" + name.upper(), name) for name in _USUAL)
 _SAFE = re.compile(r"[!#$&-~]*\Z").match  # nothing to encode in it
 _SAFE_CHARACTERS = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) not in '"%')
 
@@ -58,13 +59,9 @@ def mode_of(headers: Mapping[str, str]) -> Mode:
 def read_event(headers: Mapping[str, str], body: bytes) -> Event[Any]:
     """One event in binary or structured mode. Header names are lower-case. Raises MalformedEvent."""
     content_type = headers.get("content-type") or None
-    if content_type is not None and mode_of_type(content_type) != "binary":
+    if content_type is not None and content_type != "application/json" and mode_of_type(content_type) != "binary":
         return _read_whole(content_type, body)
-    attributes: dict[str, Any] = {}
-    for header, value in headers.items():
-        if header.startswith("ce-"):
-            _add(attributes, header[3:], value)
-    return _read_binary(attributes, content_type, body)
+    return _read_binary(_gather(headers, "ce-", _USUAL_HEADERS), content_type, body)
 
 
 def read_environ(environ: Mapping[str, Any], body: bytes) -> Event[Any]:
@@ -72,11 +69,7 @@ def read_environ(environ: Mapping[str, Any], body: bytes) -> Event[Any]:
     content_type = environ.get("CONTENT_TYPE") or None
     if content_type is not None and content_type != "application/json" and mode_of_type(content_type) != "binary":
         return _read_whole(content_type, body)
-    attributes: dict[str, Any] = {}
-    for header in environ:
-        if header[:8] == "HTTP_CE_":
-            _add(attributes, header[8:].lower().replace("_", "-"), environ[header])
-    return _read_binary(attributes, content_type, body)
+    return _read_binary(_gather(environ, "HTTP_CE_", _USUAL_KEYS), content_type, body)
 
 
 def read_batch(headers: Mapping[str, str], body: bytes) -> list[Event[Any]]:
@@ -103,13 +96,18 @@ def read_batch_items(headers: Mapping[str, str], body: bytes) -> list[Event[Any]
 
 def write_binary(event: Event[Any]) -> tuple[list[tuple[str, str]], bytes]:
     """The headers, names in lower case, and the body of an event in binary mode."""
-    headers = []
-    for name, value in event._attributes.items():
-        if name == "datacontenttype":
-            headers.append(("content-type", value))
-            continue
-        text = value if type(value) is str else attribute_text(value)
-        headers.append(("ce-" + name, text if _SAFE(text) else quote_from_bytes(text.encode(), _SAFE_CHARACTERS)))
+    attributes = event._attributes
+    try:
+        safe = _SAFE("".join(attributes.values())) is not None
+    except TypeError:  # not all are strings
+        safe = False
+    headers = [
+        ("ce-" + name, value if safe else _encode(value))
+        for name, value in attributes.items()
+        if name != "datacontenttype"
+    ]
+    if "datacontenttype" in attributes:
+        headers.append(("content-type", attributes["datacontenttype"]))
     return headers, event._body or b""
 
 
@@ -120,27 +118,39 @@ def _read_whole(content_type: str, body: bytes) -> Event[Any]:
     return read_structured(body)
 
 
-def _read_binary(attributes: dict[str, Any], content_type: str | None, body: bytes) -> Event[Any]:
-    if not attributes:
+def _gather(headers: Mapping[str, Any], prefix: str, usual: tuple[tuple[str, str], ...]) -> dict[str, str]:
+    given: dict[str, str] = {}
+    for header, name in usual:
+        value = headers.get(header)
+        if value is not None:
+            given[name] = value
+    if "\n".join(headers).count(prefix) != len(given):  # there may be others: look at each header
+        for header in headers:
+            if header.startswith(prefix):
+                given[header[len(prefix) :].lower().replace("_", "-")] = headers[header]
+    return given
+
+
+def _read_binary(given: dict[str, str], content_type: str | None, body: bytes) -> Event[Any]:
+    if not given:
         raise MalformedEvent(HELP)
-    require(attributes, "the header ce-{}")
-    if content_type is not None:
-        attributes["datacontenttype"] = (
-            content_type if content_type.isprintable() and content_type.isascii() else read_attribute("datacontenttype", content_type)
+    if "datacontenttype" in given:
+        raise MalformedEvent(
+            "datacontenttype is sent as the header Content-Type, not as ce-datacontenttype", "datacontenttype"
         )
-    # HTTP can't tell an empty body from none
-    return Event._trusted(attributes, body or None)
-
-
-def _add(attributes: dict[str, Any], name: str, value: str) -> None:
-    if name == "datacontenttype":
-        raise MalformedEvent("datacontenttype is sent as the header Content-Type, not as ce-datacontenttype", name)
-    attributes[name] = read_attribute(name, value if _READY(value) else _decode(name, value))
+    text = "".join(given.values())
+    if "%" in text or '"' in text or not text.isascii():
+        given = {name: _decode(name, value) for name, value in given.items()}
+        text = "".join(given.values())
+    if content_type is not None:
+        given["datacontenttype"] = content_type
+        text += content_type
+    attributes = read_attributes(given, "the header ce-{}", text)
+    return Event._trusted(attributes, body or None)  # HTTP can't tell an empty body from none
 
 
 def _decode(name: str, value: str) -> str:
     """Undo quotes, then percent-encoding (CloudEvents HTTP binding, 3.1.3.2)."""
-    value = value.strip(" \t")
     if len(value) > 1 and value[0] == value[-1] == '"':
         value = re.sub(r"\\(.)", r"\1", value[1:-1])
     try:
@@ -151,3 +161,8 @@ def _decode(name: str, value: str) -> str:
         return unquote_to_bytes(raw).decode()
     except UnicodeError:
         raise MalformedEvent(f"header ce-{name} is not percent-encoded UTF-8: {value!r}", name) from None
+
+
+def _encode(value: object) -> str:
+    text = attribute_text(value)
+    return text if _SAFE(text) else quote_from_bytes(text.encode(), _SAFE_CHARACTERS)

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeAlias
 import orjson
 
 from upon import _json
-from upon._attributes import REQUIRED_ATTRIBUTES, read_attribute
+from upon._attributes import read_attributes
 from upon._data import decode_text, encode_text, is_json, is_text_type
 from upon._errors import DataError, MalformedEvent
 from upon._event import Event
@@ -21,6 +21,7 @@ Mode: TypeAlias = Literal["binary", "structured", "batch"]
 EVENT_TYPE = "application/cloudevents+json"
 BATCH_TYPE = "application/cloudevents-batch+json"
 _PREFIX = "application/cloudevents"
+_DATA = ("data", "data_base64")
 _READABLE = {
     "structured": (EVENT_TYPE, _PREFIX),
     "batch": (BATCH_TYPE, _PREFIX + "-batch"),
@@ -87,13 +88,6 @@ def write_batch(events: Sequence[Event[Any]]) -> bytes:
     return orjson.dumps([_object_of(event, _fragment) for event in events])
 
 
-def require(attributes: dict[str, Any], how: str) -> None:
-    """Raise MalformedEvent for the first required attribute that is missing; `how` says how to send it."""
-    for name in REQUIRED_ATTRIBUTES:
-        if name not in attributes:
-            raise MalformedEvent(f"attribute {name!r} is missing: send it as {how.format(name)}", name)
-
-
 def _parse(body: bytes | None) -> Any:
     try:
         return _json.loads(body or b"")
@@ -104,11 +98,8 @@ def _parse(body: bytes | None) -> Any:
 def _event_of(obj: object, encode: Callable[[object], bytes]) -> Event[Any]:
     if not isinstance(obj, dict):
         raise MalformedEvent(f"a CloudEvent is a JSON object, not {_kind(obj)}")
-    attributes: dict[str, Any] = {}
-    for name, value in obj.items():
-        if value is not None and name not in ("data", "data_base64"):
-            attributes[name] = read_attribute(name, value)
-    require(attributes, "the member {!r}")
+    given = {name: value for name, value in obj.items() if value is not None and name not in _DATA}
+    attributes = read_attributes(given, "the member {!r}")
     return Event._trusted(attributes, _body_of(obj, attributes, encode))
 
 
@@ -175,7 +166,7 @@ def _refuse_duplicates(body: bytes, objects: list[Any], events: Sequence[Event[A
     """JSON keeps the last of two members of one name, and so lets two readers see two different events."""
     expected = Counter(name for members in objects if isinstance(members, dict) for name in members)
     for name, count in expected.items():
-        quoted = f'"{name}"'.encode()
+        quoted = b'"%b"' % name.encode()
         surplus = body.count(quoted) - count
         if surplus > 0 and surplus > sum(item.body.count(quoted) for item in events if isinstance(item, Event)):
             _search_duplicates(body)  # thorough and slow

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from upon import _engine
 from upon._errors import UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
@@ -24,12 +25,22 @@ Device: TypeAlias = Literal["auto", "cpu", "cuda"]
 class Pad:
     """How an input of varying length may be padded so that items can share a batch.
 
-    axis: of one item, without the batch axis. value: what fills up. buckets: allowed lengths, ascending.
+    axis: of one item, without the batch axis. value: what fills up. buckets: allowed lengths; without them the
+    powers of two from 8. An item takes the smallest that holds it. Declare a Pad for a mask too, with the value
+    that masks. Output axes that the model names like the padded axis are cut back to the item's length.
     """
 
     axis: int
     value: float = 0
-    buckets: tuple[int, ...] = ()
+    buckets: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if not (type(self.axis) is int and self.axis >= 0):
+            raise UsageError(f"Pad(axis={self.axis!r}) must be a whole number >= 0, counted without the batch axis")
+        buckets = tuple(self.buckets)
+        if not all(type(each) is int and each >= 1 for each in buckets):
+            raise UsageError(f"Pad(buckets={self.buckets!r}) must be lengths, whole numbers >= 1")
+        object.__setattr__(self, "buckets", tuple(sorted(set(buckets))))
 
 
 class Model:
@@ -68,8 +79,15 @@ class Model:
             raise UsageError(f"model {name!r}: fallback={fallback!r} is not None or 'cpu'")
         if not (type(max_batch_size) is int and max_batch_size >= 1):
             raise UsageError(f"model {name!r}: max_batch_size={max_batch_size!r} must be a whole number >= 1")
+        if not (batch_axis is None or (type(batch_axis) is int and batch_axis >= 0)):
+            raise UsageError(f"model {name!r}: batch_axis={batch_axis!r} must be a whole number >= 0, or None")
+        for each, declared in (pad or {}).items():
+            if not isinstance(declared, Pad):
+                raise UsageError(f"model {name!r}: pad[{each!r}]={declared!r} must be an upon.Pad")
         if not max_wait >= 0:
             raise UsageError(f"model {name!r}: max_wait={max_wait!r} must be a number of seconds >= 0")
+        from pathlib import Path  # late: `import upon` does without it
+
         self.name = name
         self.path = Path(path)
         self.batch_axis = batch_axis

@@ -19,7 +19,6 @@ from upon._errors import (
     DataError,
     DeadlineExceeded,
     Draining,
-    MalformedEvent,
     TooLarge,
 )
 
@@ -97,7 +96,7 @@ class Retry(Exception):
     """Raise in a handler: try this event again, at the earliest in `after` seconds. It counts as an attempt."""
 
     def __init__(self, reason: str = "the function asked to try again", *, after: float | None = None) -> None:
-        if after is not None and not after >= 0:
+        if after is not None and not 0 <= after < float("inf"):
             raise ValueError(f"after must be a number of seconds >= 0, not {after!r}")
         super().__init__(reason)
         self.after = after
@@ -131,8 +130,6 @@ def failure_from(error: BaseException) -> Failed:
             return Failed("timeout", str(error), cause=error)
         case TooLarge():
             return Failed("rejected", str(error), cause=error)
-        case MalformedEvent():
-            return Failed("error", f"{type(error).__name__}: {error}", cause=error)
         case _:
             text = str(error)
             return Failed("error", f"{type(error).__name__}: {text}" if text else type(error).__name__, cause=error)

@@ -6,7 +6,7 @@ import hashlib
 import uuid
 from typing import Any
 
-from upon._event import Event, encode_data
+from upon._event import Event, attribute_text, encode_data
 from upon._response import Response
 
 _NAMESPACE = hashlib.sha1(uuid.uuid5(uuid.NAMESPACE_OID, "upon.reply").bytes, usedforsecurity=False)
@@ -20,9 +20,10 @@ def reply_event(event: Event[Any], result: object, *, service: str, function: st
     Raises DataError when the result has no JSON form.
     """
     content_type = None
+    data = result
     if isinstance(result, Response):
-        result, content_type = result.data, result.content_type
-    body, content_type = encode_data(result, content_type)
+        data, content_type = result.data, result.content_type
+    body, content_type = encode_data(data, content_type)
     attributes: dict[str, Any] = {
         "specversion": "1.0",
         "id": _uuid5(f"{event.source}\n{event.id}\n{function}"),
@@ -51,5 +52,5 @@ def reply_key(event: Event[Any], reply: Event[Any]) -> bytes | None:
     """The Kafka key of a reply: its partitionkey where it has one, else the input record's key."""
     own = reply._attributes.get("partitionkey")
     if own is not None:
-        return str(own).encode()
+        return attribute_text(own).encode()
     return event.kafka.key if event.kafka is not None else None

@@ -44,14 +44,15 @@ class Resource(Generic[T]):
             if self._opened is not None:
                 return
             made = self._make()
-            if inspect.isgenerator(made):
-                self._generator = made
-                try:
-                    made = next(self._generator)
-                except StopIteration:
-                    self._generator = None
-                    raise UponError(f"resource {self.name} did not yield a value: `yield` it exactly once") from None
-            self._opened = (cast(T, made),)
+            if not inspect.isgenerator(made):
+                self._opened = (cast(T, made),)
+                return
+            generator = cast("Generator[T, None, None]", made)
+            try:
+                self._opened = (next(generator),)
+            except StopIteration:
+                raise UponError(f"resource {self.name} did not yield a value: `yield` it exactly once") from None
+            self._generator = generator
 
     def _close(self) -> None:
         with self._lock:

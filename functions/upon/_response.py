@@ -19,5 +19,11 @@ class Response:
     content_type: str | None = None
 
     def __post_init__(self) -> None:
-        if not 200 <= self.status <= 599:
-            raise ValueError(f"status must be between 200 and 599, not {self.status!r}")
+        if type(self.status) is not int or not 200 <= self.status <= 599:
+            raise ValueError(f"status must be a whole number between 200 and 599, not {self.status!r}")
+        kind = self.content_type
+        if kind is not None and not (kind and kind.isascii() and kind.isprintable()):
+            raise ValueError(f"content_type must be a media type in ASCII, not {kind!r}")
+        for name, value in self.headers.items():
+            if not isinstance(value, str) or {"\r", "\n"} & {*name, *value}:
+                raise ValueError(f"header {name!r} must be a string on one line, not {value!r}")

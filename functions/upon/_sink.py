@@ -34,3 +34,4 @@ class Sink(Protocol):
 
     def deliver(self, event: Event[Any], *, function: str | None = None) -> Outcome:
         """Handle one event and return its outcome; a sync handler runs on the calling thread."""
+        ...

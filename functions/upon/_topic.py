@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
+from upon._attributes import attribute_text
 from upon._engine import Publisher, Sends, invocation
 from upon._errors import UponError, UsageError
 from upon._event import Event
@@ -58,15 +60,24 @@ class Topic:
             else:
                 confirmed.set_exception(error)
 
+        def on_done(error: BaseException | None) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                loop.call_soon_threadsafe(settle, error)
+
         publisher = self._bound()
         event, key_bytes = self._prepare(data_or_event, key)
-        publisher.publish(self.name, event, key_bytes, lambda error: loop.call_soon_threadsafe(settle, error))
+        publisher.publish(self.name, event, key_bytes, on_done)
         await asyncio.wait_for(confirmed, SEND_TIMEOUT)
 
     def _publish(self, data_or_event: object, key: str | bytes | None, sends: Sends) -> None:
         publisher = self._bound()
         event, key_bytes = self._prepare(data_or_event, key)
-        publisher.publish(self.name, event, key_bytes, sends.begin())
+        on_done = sends.begin()
+        try:
+            publisher.publish(self.name, event, key_bytes, on_done)
+        except BaseException:
+            on_done(None)  # raised here, so there is nothing left to wait for
+            raise
 
     def _bound(self) -> Publisher:
         if self._publisher is None:
@@ -76,7 +87,7 @@ class Topic:
             )
         return self._publisher
 
-    def _prepare(self, data_or_event: object, key: object) -> tuple[Event[Any], bytes | None]:
+    def _prepare(self, data_or_event: object, key: str | bytes | None) -> tuple[Event[Any], bytes | None]:
         if key is not None and not isinstance(key, (str, bytes)):
             raise UsageError(f"key must be str or bytes, not {key!r}")
         if isinstance(data_or_event, Event):
@@ -86,8 +97,6 @@ class Topic:
             origin = f"/{call.service}/{call.function}" if call is not None else "/upon"
             kind = f"{call.service}.{call.function}.event" if call is not None else "upon.event"
             event = Event.of(data_or_event, source=origin, type=kind)
-        if key is None:
-            key = event.extensions.get("partitionkey")
+        if key is None and (partition_key := event._attributes.get("partitionkey")) is not None:
+            key = attribute_text(partition_key)
         return event, key.encode() if isinstance(key, str) else key
-
-

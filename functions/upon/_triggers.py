@@ -22,6 +22,19 @@ def check_topic(topic: object, what: str = "topic") -> str:
     return topic
 
 
+def check_seconds(name: str, value: object, *, zero: bool) -> None:
+    """Raise UsageError unless the value is a finite number of seconds, over zero or, with `zero`, from it."""
+    if type(value) in (int, float) and (0 < value < float("inf") or (zero and value == 0)):  # type: ignore[operator]
+        return
+    raise UsageError(f"{name}={value!r} must be a number of seconds {'>=' if zero else '>'} 0")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise UsageError unless the value is an int (not a bool) that is large enough."""
+    if type(value) is not int or value < least:
+        raise UsageError(f"{name}={value!r} must be a whole number >= {least}")
+
+
 def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
     if value not in choices:
         raise UsageError(f"{name}={value!r} is not one of {', '.join(map(repr, choices))}")
@@ -42,6 +55,8 @@ class KafkaTrigger:
 
     def __post_init__(self) -> None:
         check_topic(self.topic)
+        if self.group is not None and (not isinstance(self.group, str) or not self.group.strip()):
+            raise UsageError(f"group={self.group!r} must be the name of a consumer group")
         _check_choice("value", self.value, ("json", "text", "bytes"))
         _check_choice("ordering", self.ordering, ("partition", "key", "unordered"))
         _check_choice("start", self.start, ("earliest", "latest"))
@@ -64,6 +79,7 @@ class CronTrigger:
 
     def __post_init__(self) -> None:
         _check_choice("overlap", self.overlap, ("allow", "forbid", "replace"))
+        check_whole("catch_up", self.catch_up, 0)
         if not isinstance(self.schedule, str):
             raise UsageError(f"schedule must be a string such as '0 3 * * *', not {self.schedule!r}")
 
@@ -83,7 +99,7 @@ class HttpTrigger:
     path: str = field(init=False)
 
     def __post_init__(self) -> None:
-        match = re.fullmatch(r"([A-Z]+) (/\S*)", self.route) if isinstance(self.route, str) else None
+        match = re.fullmatch(r"([A-Z]+) (/[^\s?#]*)", self.route) if isinstance(self.route, str) else None
         if match is None or match[1] not in ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"):
             raise UsageError(f"route {self.route!r} must be a method and a path, such as 'POST /score/{{model}}'")
         method, path = match[1], match[2]
@@ -129,12 +145,14 @@ class Options:
     idempotent: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.timeout is not None and not self.timeout > 0:
-            raise UsageError(f"timeout={self.timeout!r} must be a number of seconds > 0")
-        if self.concurrency is not None and not (type(self.concurrency) is int and self.concurrency >= 1):
-            raise UsageError(f"concurrency={self.concurrency!r} must be a whole number >= 1")
-        if self.retry is not None and not (type(self.retry) is int and self.retry >= 0):
-            raise UsageError(f"retry={self.retry!r} must be a whole number >= 0")
+        if self.timeout is not None:
+            check_seconds("timeout", self.timeout, zero=False)
+        if self.concurrency is not None:
+            check_whole("concurrency", self.concurrency, 1)
+        if self.retry is not None:
+            check_whole("retry", self.retry, 0)
+        if self.idempotent not in (None, True, False):
+            raise UsageError(f"idempotent={self.idempotent!r} must be True or False")
 
     def over(self, other: Options) -> Options:
         """These options where they say something, the other's elsewhere."""
@@ -154,7 +172,5 @@ class Batched:
     max_wait: float = 0.0
 
     def __post_init__(self) -> None:
-        if not (type(self.max_size) is int and self.max_size >= 1):
-            raise UsageError(f"max_size={self.max_size!r} must be a whole number >= 1")
-        if not self.max_wait >= 0:
-            raise UsageError(f"max_wait={self.max_wait!r} must be a number of seconds >= 0")
+        check_whole("max_size", self.max_size, 1)
+        check_seconds("max_wait", self.max_wait, zero=True)

@@ -207,6 +207,7 @@ class Dispatcher:
             return self._run_batch(bound, (event,), on_late)[0]
         began = time.monotonic()
         deadline = began + bound.spec.timeout
+        _stamp((event,), bound.spec.timeout)
         key = self.watchdog.begin(deadline, lambda: self._strike(bound, event, on_late))
         outcome = self._call(bound, event, deadline)
         if not self.watchdog.end(key):
@@ -234,6 +235,7 @@ class Dispatcher:
         if bound.is_batch:
             return (await self._batch_async(bound, (event,)))[0]
         began = time.monotonic()
+        _stamp((event,), bound.spec.timeout)
         outcome = await self._call_async(bound, event, began + bound.spec.timeout)
         self._observer.finished(bound.name, (event,), (outcome,), time.monotonic() - began)
         return outcome
@@ -269,6 +271,7 @@ class Dispatcher:
             return [self._run(bound, event, on_late) for event in events]
         began = time.monotonic()
         deadline = began + bound.spec.timeout
+        _stamp(events, bound.spec.timeout)
         key = self.watchdog.begin(deadline, lambda: self._strike(bound, events[0], on_late))
         outcomes = self._call_batch(bound, events, deadline)
         if not self.watchdog.end(key):
@@ -297,6 +300,7 @@ class Dispatcher:
         if not bound.is_batch:
             return [await self._run_async(bound, event) for event in events]
         began = time.monotonic()
+        _stamp(events, bound.spec.timeout)
         items, positions, invalid = bound.read_all(events)
         good = [events[position] for position in positions]
         outcomes: list[Outcome] = []
@@ -361,6 +365,13 @@ class _Late(BaseException):
 
 def _timeout(bound: BoundFunction) -> Failed:
     return Failed("timeout", f"{bound.name} took longer than {bound.spec.timeout:g} s")
+
+
+def _stamp(events: Sequence[Event[Any]], timeout: float) -> None:
+    """Tell the handler when it has to be done."""
+    deadline = time.time() + timeout
+    for event in events:
+        event._deadline = deadline
 
 
 def _stopping() -> Failed:

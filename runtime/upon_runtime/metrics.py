@@ -1,4 +1,4 @@
-"""Prometheus metrics of one service, in a registry of its own. Label children are kept: looking them up is what costs."""
+"""Prometheus metrics of one service, in a registry of its own; looking a label up is what costs, so children are kept."""
 
 from __future__ import annotations
 

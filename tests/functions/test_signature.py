@@ -142,8 +142,7 @@ def broken(event: Review.nope): ...
 FAULTS = [
     (
         two,
-        "two has more than one required parameter (event, model): a handler is given one, the event or its"
-        " data",
+        "two has more than one required parameter (event, model): a handler is given one, the event or its data",
     ),
     (keyword, "keyword has the required keyword 'model', which nobody gives: add a default"),
     (star, "star(*args) does not say what it takes: name one parameter, such as event"),

@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -384,6 +385,26 @@ def test_a_batch_that_raises_or_is_late_fails_as_a_whole(make: Any) -> None:
         make(function).submit_batch([Event.of(), Event.of()], seen)
         seen.wait(2)
         assert [kind, kind] == seen.kinds
+
+
+def test_handlers_are_told_their_deadline(make: Any) -> None:
+    seen: list[float] = []
+
+    def note(event: Event[int]) -> None:
+        assert event.deadline is not None
+        seen.append((event.deadline - datetime.now(UTC)).total_seconds())
+
+    async def note_async(event: Event) -> None:
+        note(event)
+
+    def note_batch(events: list[Event[int]]) -> None:
+        for event in events:
+            note(event)
+
+    for function in (note, note_async, note_batch):
+        assert "done" == make(upon.options(timeout=40)(function)).deliver(Event.of(1)).kind
+    assert 3 == len(seen)
+    assert all(30 < left <= 40 for left in seen)
 
 
 # Topic sends and replies

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
+from upon import UponError
+
+
+class SourceError(UponError):
+    """A source can't work as it is set up: an address, a topic or a right is missing. The message says which."""
+
 
 class Source(Protocol):
     """name: for logs, metrics and the readiness body, such as `kafka reviews -> score`."""

@@ -1,0 +1,254 @@
+"""func.yaml in one table: every key, its kind, its default. The published JSON Schema is generated from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from upon._triggers import TOPIC_NAME
+from upon_build.project.kinds import (
+    Choice,
+    DeadLetter,
+    Duration,
+    Flag,
+    Kind,
+    ListOf,
+    MapOf,
+    Quantity,
+    Size,
+    Table,
+    Text,
+    Whole,
+)
+
+SPEC_VERSION = "upon/v1"
+LABEL = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+TOPIC = TOPIC_NAME.pattern[:-2]
+_TOPIC = "a topic's name: 1 to 249 letters, digits, '.', '_' and '-'"
+_REPLIES: dict[str, Kind] = {
+    "reply_to": Text(doc="Topic that takes the replies.", pattern=TOPIC, meaning=_TOPIC),
+    "reply_type": Text(doc="CloudEvents type of the replies."),
+}
+
+ENV = Table(
+    doc="An environment variable.",
+    fields={
+        "name": Text(doc="Its name.", required=True, pattern=r"[A-Za-z_][A-Za-z0-9_]*", meaning="a variable's name"),
+        "value": Text(
+            doc="Its value, or a reference: {{ secret:name:key }} or {{ configMap:name:key }}.", required=True
+        ),
+    },
+)
+
+VOLUME = Table(
+    doc="A volume of the container, from one of these sources.",
+    fields={
+        "path": Text(doc="Where it is mounted.", required=True, pattern="/.+", meaning="an absolute path"),
+        "secret": Text(doc="Name of a Secret."),
+        "configMap": Text(doc="Name of a ConfigMap."),
+        "emptyDir": Table(doc="An empty folder of the pod's own.", fields={"sizeLimit": Size(doc="Its largest size.")}),
+    },
+)
+
+BUILD = Table(
+    doc="How the image is built.",
+    ref="build",
+    fields={
+        "builder": Choice(doc="Upon's own builder.", choices=("native",), default="native"),
+        "baseImage": Text(doc="The image below the project's layers."),
+        "platforms": ListOf(
+            doc="Platforms to build for.",
+            item=Text(pattern="[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?", meaning="a platform such as linux/amd64"),
+            default=["linux/amd64"],
+        ),
+        "maxLayerSize": Size(doc="Largest layer, uncompressed.", default="10Gi"),
+    },
+)
+
+RUN = Table(
+    doc="How the service runs, everywhere.",
+    ref="run",
+    fields={
+        "envs": ListOf(doc="Environment variables.", item=ENV, key="name", default=[]),
+        "volumes": ListOf(doc="Volumes of the container.", item=VOLUME, key="path", default=[]),
+        "startTimeout": Duration(doc="Longest start, models included.", default=120, zero=False),
+        "maxBodySize": Size(doc="Largest request body.", default="16Mi"),
+        "drainDelay": Duration(doc="How long to go on accepting after SIGTERM.", default=5),
+    },
+)
+
+DEPLOY = Table(
+    doc="How the service stands in the cluster.",
+    ref="deploy",
+    fields={
+        "namespace": Text(doc="Kubernetes namespace.", pattern=LABEL, meaning="a namespace's name", default="default"),
+        "visibility": Choice(doc="Who can reach it.", choices=("cluster-local", "public"), default="cluster-local"),
+        "triggers": Choice(
+            doc="What feeds the service.", choices=("auto", "host", "eventing", "direct"), default="auto"
+        ),
+        "timeoutSeconds": Whole(doc="Longest request, and the grace at the end.", minimum=1, maximum=600, default=60),
+        "containerConcurrency": Whole(doc="Requests at once in one pod; 0 is the default of 128.", default=0),
+        "gpu": Table(
+            doc="GPUs of one pod.",
+            fields={"count": Whole(doc="How many.", default=0), "type": Text(doc="Node label of the GPU's kind.")},
+        ),
+        "scale": Table(
+            doc="How many pods.",
+            fields={
+                "min": Whole(doc="Fewest pods; 0 scales to zero.", default=0),
+                "max": Whole(doc="Most pods; 0 is no limit.", default=0),
+                "target": Whole(doc="What one pod should carry, in the metric.", minimum=1),
+                "metric": Choice(doc="What is measured.", choices=("concurrency", "rps"), default="concurrency"),
+            },
+        ),
+        "resources": Table(
+            doc="Kubernetes resources of one pod.",
+            fields={
+                "requests": MapOf(doc="Reserved.", item=Quantity(), default={}),
+                "limits": MapOf(doc="At most.", item=Quantity(), default={}),
+            },
+        ),
+        "serviceAccountName": Text(doc="Kubernetes service account."),
+    },
+)
+
+DELIVERY = Table(
+    doc="How hard to try, for every function; `options` says otherwise for one.",
+    ref="delivery",
+    fields={
+        "retry": Whole(doc="Tries after the first.", default=5),
+        "backoffPolicy": Choice(
+            doc="How the pause between tries grows.", choices=("exponential", "linear"), default="exponential"
+        ),
+        "backoffDelay": Duration(doc="First pause.", default="PT0.2S"),
+        "maxDelay": Duration(doc="Longest pause.", default="PT5M"),
+        "maxInFlight": Whole(doc="Unfinished or uncommitted records of one partition.", minimum=1, default=1000),
+        "guarantee": Choice(doc="What is promised.", choices=("at-least-once",), default="at-least-once"),
+        "deadLetter": DeadLetter(
+            doc="Where failed events go; by default the topic {topic}.{function}.dead. `none` drops them.",
+            pattern=TOPIC,
+        ),
+    },
+)
+
+MODELS = Table(
+    doc="Rules for models.",
+    ref="models",
+    fields={"allowLicenses": ListOf(doc="SPDX names of licences that models may have.", item=Text())},
+)
+
+KAFKA = Table(
+    doc="How Kafka is reached. Without bootstrap, `func run` starts a development broker.",
+    ref="kafka",
+    fields={
+        "bootstrap": ListOf(
+            doc="Brokers to begin with.",
+            item=Text(pattern=r"[^\s,/]+:\d{1,5}", meaning="an address such as kafka:9092"),
+            or_one=True,
+        ),
+        "tls": Table(
+            doc="TLS; `tls: {}` trusts the system's certificates.",
+            fields={
+                "ca": Text(doc="PEM file of the authorities, relative to func.yaml's folder."),
+                "certificate": Text(doc="PEM file of the client's certificate."),
+                "key": Text(doc="PEM file of the client's key."),
+                "verify": Flag(doc="false only for a test.", default=True),
+            },
+        ),
+        "sasl": Table(
+            doc="SASL credentials.",
+            fields={
+                "mechanism": Choice(
+                    doc="How to log in.",
+                    choices=("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"),
+                    default="SCRAM-SHA-512",
+                ),
+                "username": Text(doc="User, or a reference.", default=""),
+                "password": Text(doc="A reference: {{ secret:name:key }}.", default="", secret=True),
+            },
+        ),
+    },
+)
+
+KAFKA_OPTIONS = Table(
+    doc="What this trigger says otherwise than its decorator.",
+    fields={
+        "topic": Text(doc="The topic to read instead.", pattern=TOPIC, meaning=_TOPIC),
+        "group": Text(doc="Consumer group."),
+        "value": Choice(doc="How to read a value without a content type.", choices=("json", "text", "bytes")),
+        "ordering": Choice(doc="What waits for what.", choices=("partition", "key", "unordered")),
+        "start": Choice(doc="Where a new group begins.", choices=("earliest", "latest")),
+        **_REPLIES,
+    },
+)
+
+CRON_OPTIONS = Table(
+    doc="What this trigger says otherwise than its decorator.",
+    fields={
+        "schedule": Text(doc="Five fields: minute hour day month weekday."),
+        "timezone": Text(doc="IANA timezone."),
+        "overlap": Choice(doc="When a tick is due while one runs.", choices=("allow", "forbid", "replace")),
+        "catch_up": Whole(doc="Missed ticks to make up for."),
+        **_REPLIES,
+    },
+)
+
+FUNCTION_OPTIONS = Table(
+    doc="What one function says otherwise than its decorators.",
+    fields={
+        "timeout": Duration(doc="Longest try.", zero=False),
+        "concurrency": Whole(doc="Tries at once in one process.", minimum=1),
+        "retry": Whole(doc="Tries after the first."),
+        "idempotent": Flag(doc="Remember handled events."),
+        "kafka": MapOf(doc="By the topic in the decorator.", item=KAFKA_OPTIONS),
+        "cron": MapOf(doc="By the schedule in the decorator.", item=CRON_OPTIONS),
+        "http": MapOf(doc="By the route in the decorator.", item=Table(fields=_REPLIES)),
+    },
+)
+
+OVERLAID: dict[str, Kind] = {
+    "runtime": Choice(doc="The language.", choices=("python",), default="python"),
+    "registry": Text(doc="Where images go, such as ghcr.io/acme."),
+    "functions": ListOf(
+        doc="Files that hold functions, models, topics and resources, relative to this file's folder.",
+        item=Text(pattern=r"(?!/)(.*/)?[^/]+\.py", meaning="a Python file's path, relative to func.yaml's folder"),
+        minimum=1,
+        required=True,
+    ),
+    "build": BUILD,
+    "run": RUN,
+    "deploy": DEPLOY,
+    "delivery": DELIVERY,
+    "kafka": KAFKA,
+    "models": MODELS,
+    "options": MapOf(doc="By function.", item=FUNCTION_OPTIONS, default={}),
+}
+
+NAME = Text(
+    doc="The service's name.",
+    required=True,
+    pattern=LABEL,
+    meaning="1 to 63 lower-case letters, digits and '-', from a letter to a letter or digit",
+)
+PROFILE = Table(doc="What is otherwise in this profile.", ref="profile", fields=OVERLAID)
+ROOT = Table(
+    doc="An Upon project.",
+    fields={
+        "specVersion": Choice(doc="Version of this file's format.", choices=(SPEC_VERSION,), default=SPEC_VERSION),
+        "name": NAME,
+        **OVERLAID,
+        "profiles": MapOf(doc="Overlays by name, chosen with --profile or FUNC_PROFILE.", item=PROFILE),
+    },
+)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of func.yaml."""
+    tables = [BUILD, RUN, DEPLOY, DELIVERY, MODELS, KAFKA, PROFILE]
+    definitions = {table.ref: {**table.schema(), "description": table.doc} for table in tables}
+    definitions["profile"].pop("required", None)  # an overlay says only what differs
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "func.yaml",
+        **ROOT.json_schema(),
+        "$defs": definitions,
+    }

@@ -1,0 +1,64 @@
+"""Settings, functions and objects put together as the ServiceSpec that the runtime takes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from upon_build.project.objects import Objects
+from upon_build.project.options import Configured
+from upon_build.project.settings import Settings
+from upon_runtime.spec import FunctionSpec, ServiceSpec
+from upon_triggers.settings import Delivery, KafkaConnection
+
+DEFAULT_ADMISSION = 128  # where containerConcurrency is 0, which is Kubernetes' word for no limit
+
+
+def service_spec(
+    name: str,
+    folder: Path,
+    settings: Settings,
+    functions: tuple[Configured, ...],
+    objects: Objects,
+    *,
+    kafka: KafkaConnection | None,
+    group_suffix: str = "",
+) -> ServiceSpec:
+    delivery = _delivery(settings)
+    return ServiceSpec(
+        name,
+        folder,
+        tuple(
+            FunctionSpec(
+                one.function,
+                float(one.options["timeout"].value),
+                one.options["concurrency"].value,
+                replace(delivery, retry=one.options["retry"].value),
+            )
+            for one in functions
+        ),
+        tuple(objects.models),
+        tuple(objects.topics),
+        tuple(objects.resources),
+        tuple(objects.blueprints),
+        kafka=kafka,
+        namespace=settings["deploy.namespace"],
+        group_suffix=group_suffix,
+        admission=settings["deploy.containerConcurrency"] or DEFAULT_ADMISSION,
+        max_body_size=settings["run.maxBodySize"],
+        drain_delay=settings["run.drainDelay"],
+        drain_timeout=float(settings["deploy.timeoutSeconds"]),
+        start_timeout=settings["run.startTimeout"],
+    )
+
+
+def _delivery(settings: Settings) -> Delivery:
+    return Delivery(
+        retry=settings["delivery.retry"],
+        backoff_policy=settings["delivery.backoffPolicy"],
+        backoff_delay=settings["delivery.backoffDelay"],
+        max_delay=settings["delivery.maxDelay"],
+        max_in_flight=settings["delivery.maxInFlight"],
+        guarantee=settings["delivery.guarantee"],
+        dead_letter=settings["delivery.deadLetter"],
+    )

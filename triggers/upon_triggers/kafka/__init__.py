@@ -1,0 +1,1 @@
+"""Kafka: records become events, outcomes become commits, retries and dead letters."""

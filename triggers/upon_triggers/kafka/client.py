@@ -1,0 +1,325 @@
+"""Apache Kafka behind the transport's interfaces, by kafka-python.
+
+Its consumer blocks in poll and calls rebalance listeners on its own I/O thread. A fetching thread of ours sits in
+that poll, and a mailbox turns everything into calls on the thread that calls our `poll`: so an outcome wakes the
+source within microseconds, and a revocation is answered by the source's own loop while the member waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeAlias
+
+from upon_triggers.kafka.library import client_settings, library, unreachable
+from upon_triggers.kafka.topics import ensure_topics
+from upon_triggers.kafka.transport import (
+    Batch,
+    Consumer,
+    Listener,
+    OnCommitted,
+    Partition,
+    Position,
+    Start,
+    TransportError,
+)
+from upon_triggers.settings import KafkaConnection
+
+log = logging.getLogger("upon.kafka")
+
+POLL_RECORDS = 500
+POLL_SECONDS = 0.1  # how late a commit or a resumed partition may be noticed
+EMBEDDED_FETCH_SECONDS = 0.01  # the mock cluster answers a fetch only when this is over
+BATCHES_AHEAD = 2
+BOOTSTRAP_SECONDS = 10.0
+SILENT_AFTER = 5.0  # seconds without a word from any broker; heartbeats come every three
+ERRORS_IN_A_ROW = 30  # polls that raise, a second apart, until another consumer is opened
+
+Mail: TypeAlias = Callable[[], None]
+
+
+class KafkaCluster:
+    """Topics and groups of a Kafka cluster."""
+
+    def __init__(
+        self, connection: KafkaConnection, *, max_poll_interval: float = 300.0, session_timeout: float = 10.0
+    ) -> None:
+        self.connection = connection
+        self._max_poll_interval = max_poll_interval
+        self._session_timeout = session_timeout
+
+    def ensure_topics(self, topics: Iterable[str], timeout: float) -> None:
+        ensure_topics(self.connection, topics, timeout)
+
+    def open_consumer(self, group: str, topic: str, start: Start, listener: Listener) -> Consumer:
+        kafka = library()
+        from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+        settings = client_settings(self.connection, f"upon-{group}")
+        fetch_wait = EMBEDDED_FETCH_SECONDS if self.connection.embedded else POLL_SECONDS
+        try:
+            consumer = kafka.KafkaConsumer(
+                **settings,
+                group_id=group,
+                auto_offset_reset=start,
+                enable_auto_commit=False,
+                # Partitions that stay here are not even told about a rebalance.
+                partition_assignment_strategy=[CooperativeStickyAssignor],
+                max_poll_records=POLL_RECORDS,
+                fetch_max_wait_ms=int(fetch_wait * 1000),
+                max_poll_interval_ms=int(self._max_poll_interval * 1000),
+                session_timeout_ms=int(self._session_timeout * 1000),
+                heartbeat_interval_ms=int(self._session_timeout * 300),
+                bootstrap_timeout_ms=int(BOOTSTRAP_SECONDS * 1000),
+                metrics_enabled=False,
+            )
+        except kafka.errors.KafkaError as error:
+            raise unreachable(self.connection, error) from None
+        return GroupConsumer(consumer, topic, listener, patience=self._max_poll_interval / 2)
+
+
+class GroupConsumer:
+    """A member of a group. patience: seconds to wait for `release` after a revocation."""
+
+    def __init__(self, consumer: Any, topic: str, listener: Listener, *, patience: float) -> None:
+        self._kafka = library()
+        self._consumer = consumer
+        self._listener = listener
+        self._patience = patience
+        self._mail: deque[Mail | Batch] = deque()
+        self._news = threading.Condition()
+        self._woken = False
+        self._closing = False
+        self._fatal: BaseException | None = None
+        self._commits: deque[tuple[Mapping[Partition, Position], OnCommitted]] = deque()
+        self._paused: set[Partition] = set()
+        self._owned: set[Partition] = set()
+        self._gate: Any = None
+        consumer.subscribe([topic], listener=_rebalance_listener(self))
+        self._fetcher = threading.Thread(target=self._fetch, name="upon-kafka-fetch", daemon=True)
+        self._fetcher.start()
+
+    # The source's thread
+
+    def poll(self, timeout: float) -> Batch:
+        with self._news:
+            if not self._mail and not self._woken and timeout > 0 and self._fatal is None:
+                self._news.wait(timeout)
+            self._woken = False
+        while self._mail:
+            with self._news:
+                mail = self._mail.popleft()
+                self._news.notify_all()
+            if not callable(mail):
+                return mail
+            mail()
+        if self._fatal is not None:
+            raise TransportError(f"the Kafka consumer failed: {self._fatal}") from self._fatal
+        return {}
+
+    def wake(self) -> None:
+        with self._news:
+            self._woken = True
+            self._news.notify_all()
+
+    def pause(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._set_flow(self._consumer.pause, partition)
+            self._paused.add(partition)
+
+    def resume(self, partitions: Iterable[Partition]) -> None:
+        for partition in partitions:
+            self._set_flow(self._consumer.resume, partition)
+            self._paused.discard(partition)
+        with self._news:
+            self._news.notify_all()
+
+    def _set_flow(self, change: Callable[[Any], None], partition: Partition) -> None:
+        try:
+            change(self._foreign(partition))
+        except KeyError:  # it has just been taken from us
+            log.debug("%s is not assigned any more", partition)
+
+    def commit(self, positions: Mapping[Partition, Position], on_done: OnCommitted) -> None:
+        with self._news:
+            self._commits.append((positions, on_done))
+            self._news.notify_all()
+
+    def release(self, partitions: Iterable[Partition], positions: Mapping[Partition, Position]) -> None:
+        gate, self._gate = self._gate, None
+        self._paused.difference_update(partitions)
+        if gate is not None:
+            loop = self._consumer._net
+            loop.call_soon_threadsafe(partial(_open, gate, self._offsets(positions)))
+
+    def committed(self, partition: Partition, timeout: float) -> Position | None:
+        try:
+            found = self._consumer.committed(
+                self._foreign(partition), metadata=True, timeout_ms=int(timeout * 1000)
+            )
+        except self._kafka.errors.KafkaError as error:
+            raise TransportError(f"the committed offset of {partition} is not known: {error}") from error
+        return None if found is None else Position(found.offset, found.metadata)
+
+    def seek(self, partition: Partition, offset: int) -> None:
+        self._consumer.seek(self._foreign(partition), offset)
+
+    def lag(self, partition: Partition) -> int | None:
+        state = self._consumer._subscription.assignment.get(self._foreign(partition))
+        if state is None or state.highwater is None or state.position is None:
+            return None
+        return max(int(state.highwater - state.position.offset), 0)
+
+    @property
+    def connected(self) -> bool:
+        if self._fatal is not None:
+            return False
+        limit = time.monotonic() - SILENT_AFTER
+        connections = list(self._consumer._client._manager._conns.values())
+        return any(c.connected and c.transport.last_read > limit for c in connections)
+
+    def close(self, positions: Mapping[Partition, Position], timeout: float) -> None:
+        with self._news:
+            self._closing = True
+            self._news.notify_all()
+        self.release((), {})
+        self._fetcher.join(timeout)
+        owned = {p: position for p, position in positions.items() if p in self._owned}
+        try:
+            if owned:
+                self._consumer.commit(self._offsets(owned), timeout_ms=int(timeout * 1000))
+        except self._kafka.errors.KafkaError as error:
+            log.warning("the last commit failed, finished records come again: %s", error)
+        try:
+            self._consumer.close(autocommit=False, timeout_ms=int(timeout * 1000))
+        except self._kafka.errors.KafkaError as error:
+            log.warning("the consumer did not leave its group in good order: %s", error)
+
+    def _foreign(self, partition: Partition) -> Any:
+        return self._kafka.TopicPartition(partition.topic, partition.number)
+
+    def _offsets(self, positions: Mapping[Partition, Position]) -> dict[Any, Any]:
+        make = self._kafka.structs.OffsetAndMetadata
+        return {self._foreign(p): make(position.offset, position.metadata, -1) for p, position in positions.items()}
+
+    # The fetching thread
+
+    def _fetch(self) -> None:
+        failures = 0
+        while not self._closing:
+            try:
+                self._send_commits()
+                self._unpark()
+                records = self._consumer.poll(timeout_ms=self._patience_of_poll())
+                failures = 0
+            except self._kafka.errors.KafkaError as error:
+                failures += 1
+                log.warning("reading from Kafka failed: %s", error)
+                if failures >= ERRORS_IN_A_ROW:
+                    return self._fail(error)
+                self._rest(1.0)
+            except Exception as error:
+                return self._fail(error)
+            else:
+                if records:
+                    self._deliver({Partition(*tp): found for tp, found in records.items()})
+
+    def _unpark(self) -> None:
+        """kafka-python 3.0 parks what it has parsed of a paused partition, and takes it up again only while no other
+        partition's records are in line; a used-up one in line counts, and the parked partition stands still."""
+        fetcher = self._consumer._fetcher
+        if fetcher._next_partition_records is not None and not fetcher._next_partition_records:
+            fetcher._next_partition_records = None
+
+    def _patience_of_poll(self) -> float:
+        """With nothing to fetch kafka-python would sleep, deaf to a partition that is resumed: wait here instead."""
+        if not self._owned or self._paused < self._owned:
+            return POLL_SECONDS * 1000
+        with self._news:
+            if not self._commits and not self._closing and self._paused >= self._owned:
+                self._news.wait(POLL_SECONDS)
+        return 0
+
+    def _deliver(self, batch: Batch) -> None:
+        with self._news:
+            self._mail.append(batch)
+            self._news.notify_all()
+            while len(self._mail) >= BATCHES_AHEAD and not self._closing:
+                self._news.wait(POLL_SECONDS)
+
+    def _rest(self, seconds: float) -> None:
+        with self._news:
+            if not self._closing:
+                self._news.wait(seconds)
+
+    def _fail(self, error: BaseException) -> None:
+        with self._news:
+            self._fatal = error
+            self._news.notify_all()
+
+    def _send_commits(self) -> None:
+        """Only what is ours at this moment: a late commit would turn back the next owner's."""
+        while self._commits:
+            positions, on_done = self._commits.popleft()
+            owned = {p: position for p, position in positions.items() if p in self._owned}
+            if not owned:
+                on_done(None)
+                continue
+            self._consumer.commit_async(
+                self._offsets(owned),
+                callback=lambda _, answer, done=on_done: done(answer if isinstance(answer, Exception) else None),
+            )
+
+    # kafka-python's I/O thread
+
+    def _post(self, mail: Mail) -> None:
+        with self._news:
+            self._mail.append(mail)
+            self._news.notify_all()
+
+    def _on_assigned(self, partitions: list[Partition]) -> None:
+        self._owned.update(partitions)
+        self._post(partial(self._listener.on_assigned, partitions))
+
+    async def _on_revoked(self, partitions: list[Partition]) -> None:
+        """The member does not rejoin its group before this returns: until then nobody else has the partitions."""
+        if not self._closing:
+            self._gate = gate = self._kafka.future.Future()
+            self._post(partial(self._listener.on_revoked, partitions))
+            try:
+                offsets = await self._consumer._manager.wait_for(gate, int(self._patience * 1000))
+                if offsets:
+                    await self._consumer.commit_async(offsets)
+            except self._kafka.errors.KafkaError as error:
+                log.warning("the commit at a revocation failed, finished records come again: %s", error)
+        self._owned.difference_update(partitions)
+
+    def _on_lost(self, partitions: list[Partition]) -> None:
+        self._owned.difference_update(partitions)
+        if not self._closing:
+            self._post(partial(self._listener.on_lost, partitions))
+
+
+def _open(gate: Any, offsets: dict[Any, Any]) -> None:
+    if not gate.is_done:
+        gate.success(offsets)
+
+
+def _rebalance_listener(owner: GroupConsumer) -> Any:
+    kafka = library()
+
+    class Rebalance(kafka.AsyncConsumerRebalanceListener):  # type: ignore[misc, name-defined]
+        async def on_partitions_assigned(self, assigned: Any) -> None:
+            owner._on_assigned([Partition(*p) for p in assigned])
+
+        async def on_partitions_revoked(self, revoked: Any) -> None:
+            await owner._on_revoked([Partition(*p) for p in revoked])
+
+        async def on_partitions_lost(self, lost: Any) -> None:
+            owner._on_lost([Partition(*p) for p in lost])
+
+    return Rebalance()

@@ -1,0 +1,98 @@
+"""Replies and dead letters: written until the brokers have confirmed them. Only then is their record finished."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal
+
+from upon import Event, Failed, TooLarge, UponError
+from upon._kafka_codec import write_record
+from upon._reply import reply_key
+from upon_triggers.kafka.assignment import Assignment
+from upon_triggers.kafka.dead_letter import error_headers, pointer_headers
+from upon_triggers.kafka.transport import Headers, OnPublished, Record, RecordPublisher
+
+log = logging.getLogger("upon.kafka")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """Something to write before `record` is finished. attempts, failure: for a dead letter."""
+
+    kind: Literal["reply", "dead", "pointer"]
+    assignment: Assignment
+    record: Record
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+    attempts: int = 1
+    failure: Failed | None = None
+
+
+class Settler:
+    """Writes letters. `published(letter, error)` is called from any thread, once per call of `write`."""
+
+    def __init__(
+        self,
+        publisher: RecordPublisher,
+        published: Callable[[Letter, BaseException | None], None],
+        *,
+        function: str,
+        reply_to: str | None,
+        dead_topic: str | None,
+    ) -> None:
+        self._publisher = publisher
+        self._published = published
+        self._function = function
+        self._reply_to = reply_to
+        self._dead_topic = dead_topic
+
+    def answer(self, assignment: Assignment, record: Record, event: Event[Any], reply: Event[Any]) -> None:
+        """Write a handler's reply. From any thread; never blocks."""
+        assert self._reply_to is not None
+        letter = Letter("reply", assignment, record, self._reply_to, None, None, (), attempts=event.attempt)
+        try:
+            key, value, headers = write_record(reply, reply_key(event, reply))
+        except UponError as error:  # a reply that has no form on Kafka never will
+            self._published(letter, TooLarge(f"the reply can't be written: {error}"))
+            return
+        self.write(replace(letter, key=key, value=value, headers=headers))
+
+    def bury(self, assignment: Assignment, record: Record, failure: Failed, attempts: int) -> bool:
+        """Write the dead letter; False where there is none to write, and the record is dropped."""
+        partition = assignment.partition
+        where = f"{partition} offset {record.offset}"
+        if self._dead_topic is None:
+            log.error("%s: dropped %s after %d attempts: %s", self._function, where, attempts, failure.error)
+            return False
+        log.warning(
+            "%s: %s goes to %s after %d attempts: %s", self._function, where, self._dead_topic, attempts, failure.error
+        )
+        headers = error_headers(record, partition, failure, attempts=attempts, function=self._function)
+        self.write(
+            Letter(
+                "dead", assignment, record, self._dead_topic, record.key, record.value, headers, attempts, failure
+            )
+        )
+        return True
+
+    def bury_pointer(self, letter: Letter) -> None:
+        """The dead letter was too large itself: write where the record lies."""
+        assert letter.failure is not None
+        headers = pointer_headers(
+            letter.record,
+            letter.assignment.partition,
+            letter.failure,
+            attempts=letter.attempts,
+            function=self._function,
+        )
+        self.write(replace(letter, kind="pointer", value=None, headers=headers))
+
+    def write(self, letter: Letter) -> None:
+        """Write once; the caller decides what an error means."""
+        on_done: OnPublished = partial(self._published, letter)
+        self._publisher.publish_raw(letter.topic, letter.key, letter.value, letter.headers, on_done)
