@@ -59,7 +59,7 @@ def mode_of(headers: Mapping[str, str]) -> Mode:
 def read_event(headers: Mapping[str, str], body: bytes) -> Event[Any]:
     """One event in binary or structured mode. Header names are lower-case. Raises MalformedEvent."""
     content_type = headers.get("content-type") or None
-    if content_type is not None and content_type != "application/json" and mode_of_type(content_type) != "binary":
+    if content_type is not None and mode_of_type(content_type) != "binary":
         return _read_whole(content_type, body)
     return _read_binary(_gather(headers, "ce-", _USUAL_HEADERS), content_type, body)
 
@@ -67,7 +67,7 @@ def read_event(headers: Mapping[str, str], body: bytes) -> Event[Any]:
 def read_environ(environ: Mapping[str, Any], body: bytes) -> Event[Any]:
     """As read_event, straight from a WSGI environ."""
     content_type = environ.get("CONTENT_TYPE") or None
-    if content_type is not None and content_type != "application/json" and mode_of_type(content_type) != "binary":
+    if content_type is not None and mode_of_type(content_type) != "binary":
         return _read_whole(content_type, body)
     return _read_binary(_gather(environ, "HTTP_CE_", _USUAL_KEYS), content_type, body)
 
@@ -119,11 +119,7 @@ def _read_whole(content_type: str, body: bytes) -> Event[Any]:
 
 
 def _gather(headers: Mapping[str, Any], prefix: str, usual: tuple[tuple[str, str], ...]) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for header, name in usual:
-        value = headers.get(header)
-        if value is not None:
-            given[name] = value
+    given = {name: headers[header] for header, name in usual if header in headers}
     if "\n".join(headers).count(prefix) != len(given):  # there may be others: look at each header
         for header in headers:
             if header.startswith(prefix):

@@ -30,7 +30,7 @@ _READABLE = {
 
 def mode_of_type(content_type: str | None) -> Mode:
     """The content mode: the content type decides, and nothing else."""
-    if content_type is None:
+    if content_type is None or content_type == "application/json":
         return "binary"
     start = content_type.lstrip()[: len(_PREFIX) + 6].lower()
     if not start.startswith(_PREFIX):

@@ -62,17 +62,15 @@ def write_record(event: Event[Any], key: bytes | None) -> tuple[bytes | None, by
 
 
 def _read_binary(headers: Sequence[tuple[str, bytes | None]], content_type: str | None) -> dict[str, Any]:
-    given: dict[str, Any] = {}
-    for header, value in headers:
-        if header[:3] != "ce_" or value is None:
-            continue
-        name = header[3:]
-        if name in given:
-            raise MalformedEvent(f"attribute {name!r} is given twice", name)
-        try:
-            given[name] = value.decode()
-        except UnicodeDecodeError as error:
-            raise MalformedEvent(f"header {header!r} is not UTF-8: {error}", name) from None
+    marked = [(name[3:], value) for name, value in headers if name[:3] == "ce_" and value is not None]
+    try:
+        given = {name: value.decode() for name, value in marked}
+    except UnicodeDecodeError:
+        bad = next(name for name, value in marked if _text(value) is None)
+        raise MalformedEvent(f"header 'ce_{bad}' is not UTF-8 text", bad) from None
+    if len(given) < len(marked):
+        twice = next(name for index, (name, _) in enumerate(marked) if name in dict(marked[:index]))
+        raise MalformedEvent(f"attribute {twice!r} is given twice", twice)
     if "datacontenttype" in given:
         raise MalformedEvent(
             "datacontenttype is sent as the header content-type, not as ce_datacontenttype", "datacontenttype"

@@ -153,7 +153,7 @@ def test_a_half_baked_cloudevent_is_malformed(name: str, value: str) -> None:
     ("value", "headers", "message"),
     [
         (b"1", [*CORE, ("ce_id", b"2")], "'id' is given twice"),
-        (b"1", [*CORE, ("ce_subject", b"\xff")], "'ce_subject' is not UTF-8"),
+        (b"1", [*CORE, ("ce_subject", b"\xff")], "'ce_subject' is not UTF-8 text"),
         (b"1", [*CORE, ("ce_time", b"now")], "'time' must be"),
         (b"1", [*CORE, ("ce_my_name", b"x")], "name 'my_name' must be"),
         (b"1", [*CORE, ("ce_datacontenttype", b"text/plain")], "sent as the header content-type"),

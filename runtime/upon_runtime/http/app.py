@@ -32,17 +32,12 @@ def create_app(service: Service) -> Flask:
 
 def _add_routes(app: Flask, surface: Surface) -> None:
     def ours(**_: str) -> Response:
-        path = request.environ.get("PATH_INFO") or "/"
-        probe = surface.probes.get(path)
-        if probe is not None:
-            return _flask_response(probe())
-        handler = surface.find(request.method, path)
+        handler = surface.find(request.method, request.environ.get("PATH_INFO") or "/")
         if handler is None:  # another spelling of the path: merged slashes and the like
             return _flask_response(problem(404, "Not Found", f"there is nothing at {request.path!r}"))
         return _flask_response(handler(request.environ))
 
-    routes = [("POST", "/"), ("POST", "/functions/<name>"), *(("GET", path) for path in surface.probes)]
-    for number, (method, rule) in enumerate([*routes, *surface.rules]):
+    for number, (method, rule) in enumerate(surface.rules):
         app.add_url_rule(rule, f"upon_{number}", ours, methods=[method])
 
 

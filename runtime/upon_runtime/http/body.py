@@ -66,10 +66,6 @@ class BodyReader:
 _REMEDY = "raise run.maxBodySize, or send a reference to the data"
 
 
-def is_chunked(environ: dict[str, Any]) -> bool:
-    return "HTTP_TRANSFER_ENCODING" in environ and not environ.get("CONTENT_LENGTH")
-
-
 def _stalled(environ: dict[str, Any]) -> None:
     respond = environ.get(KEY)
     if respond is not None:

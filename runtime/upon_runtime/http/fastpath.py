@@ -15,7 +15,7 @@ from upon_runtime.http.admission import Admission
 from upon_runtime.http.answer import Answer, failure
 from upon_runtime.http.body import BODY
 from upon_runtime.http.early import CLOSE
-from upon_runtime.http.surface import Environ, Handler, Surface
+from upon_runtime.http.surface import Environ, Handler, Probe, Surface
 
 log = logging.getLogger("upon.http")
 
@@ -51,27 +51,24 @@ class FastPath:
             self._switch_off("the application's wsgi_app is wrapped")
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        if self._service.draining:
+        service = self._service
+        if service.draining:
             environ[CLOSE] = True  # the sender comes back on a new connection, where it is welcome
-        method, path = environ["REQUEST_METHOD"], environ.get("PATH_INFO") or "/"
-        probe = self._surface.probes.get(path)
-        if probe is not None and method in ("GET", "HEAD"):
-            return self._send(probe(), start_response) if self._direct() else self._flask(environ, start_response)
-        if not self._service.ready:
-            return self._send(self._surface.refuse("draining"), start_response)
-        handler = self._surface.find(method, path)
+        handler = self._surface.find(environ["REQUEST_METHOD"], environ.get("PATH_INFO") or "/")
+        if type(handler) is Probe:
+            return _send(handler(environ), start_response) if self._direct() else self._flask(environ, start_response)
+        if not service.ready:
+            return _send(self._surface.refuse("draining"), start_response)
         if not self.admission.enter():
-            return self._send(self._surface.refuse("overloaded"), start_response)
+            return _send(self._surface.refuse("overloaded"), start_response)
         if handler is None or not self._direct():
             return self._through_flask(handler, environ, start_response)
         try:
-            answer = handler(environ)
+            return _send(handler(environ), start_response)
         except Exception as error:
-            answer = _bug(error)
+            return _send(_bug(error), start_response)
         finally:
             self.admission.leave()
-        start_response(answer.line, answer.headers)
-        return [answer.body]
 
     def _through_flask(
         self, handler: Handler | None, environ: Environ, start_response: StartResponse
@@ -82,7 +79,7 @@ class FastPath:
             result = self._flask(environ, start_response)
         except (MalformedEvent, TooLarge) as error:
             self.admission.leave()
-            return self._send(self._surface.refuse_body(error), start_response)
+            return _send(self._surface.refuse_body(error), start_response)
         except BaseException:
             self.admission.leave()
             raise
@@ -95,10 +92,6 @@ class FastPath:
         environ["wsgi.input"] = io.BytesIO(body)
         environ["CONTENT_LENGTH"] = str(len(body))
         environ.pop("HTTP_TRANSFER_ENCODING", None)
-
-    def _send(self, answer: Answer, start_response: StartResponse) -> list[bytes]:
-        start_response(answer.line, answer.headers)
-        return [answer.body]
 
     def _direct(self) -> bool:
         if self._on and (self._app.wsgi_app is not self or any(self._watched)):
@@ -149,6 +142,11 @@ class _Held:
         leave, self._leave = self._leave, None
         if leave is not None:
             leave()
+
+
+def _send(answer: Answer, start_response: StartResponse) -> list[bytes]:
+    start_response(answer.line, answer.headers)
+    return [answer.body]
 
 
 def _bug(error: Exception) -> Answer:

@@ -16,7 +16,7 @@ from upon._outcome import Failed, Outcome, invalid_from
 from upon._triggers import HttpTrigger
 from upon_runtime.http import batch, plain
 from upon_runtime.http.answer import Answer, done, failure, reply
-from upon_runtime.http.body import BodyReader, is_chunked
+from upon_runtime.http.body import BodyReader
 from upon_runtime.http.early import on_late
 from upon_runtime.service import Service
 
@@ -27,19 +27,29 @@ FUNCTIONS = "/functions/"
 _PARAMETER = re.compile(r"{([^{}]*)}")
 
 
+class Probe:
+    """A handler that needs no admission: it has to answer when every slot is taken."""
+
+    def __init__(self, answer: Callable[[], Answer]) -> None:
+        self._answer = answer
+
+    def __call__(self, environ: Environ) -> Answer:
+        return self._answer()
+
+
 class Surface:
     """The routes of one service. `find` picks the handler; a handler takes the WSGI environ."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
         self.body = BodyReader(service.spec.max_body_size, service.dispatcher.watchdog)
-        self.probes: dict[str, Callable[[], Answer]] = {
-            "/health/liveness": self.liveness,
-            "/health/readiness": self.readiness,
-            "/metrics": self.metrics,
+        self._exact: dict[tuple[str, str], Handler] = {
+            ("POST", "/"): self.event,
+            ("GET", "/health/liveness"): Probe(self.liveness),
+            ("GET", "/health/readiness"): Probe(self.readiness),
+            ("GET", "/metrics"): Probe(self.metrics),
         }
-        self.rules: list[tuple[str, str]] = []  # (method, werkzeug rule) of the @upon.http routes
-        self._exact: dict[tuple[str, str], Handler] = {("POST", "/"): self.event}
+        self.rules = [*self._exact, ("POST", "/functions/<name>")]  # (method, werkzeug rule) of every route
         rules: list[Rule] = []
         for spec in service.spec.functions:
             self._exact["POST", FUNCTIONS + spec.name] = partial(self.event, function=spec.name)
@@ -88,8 +98,7 @@ class Surface:
                 event = _http_codec.read_event(headers, body)
             else:
                 event = _http_codec.read_environ(environ, body)
-                if is_chunked(environ) and is_json(content_type):
-                    _ = event.data  # a chunked body that was broken off can be told by nothing else
+                _check_chunked(environ, event)
         except (MalformedEvent, DataError, TooLarge) as error:
             return self.refuse_body(error)
         outcome = self.service.dispatcher.deliver(event, function=function, on_late=on_late(environ))
@@ -118,8 +127,7 @@ class Surface:
         try:
             body = self.body.read(environ)
             event = plain.read_request(environ, body, source, path_params or {})
-            if is_chunked(environ) and is_json(environ.get("CONTENT_TYPE") or ""):
-                _ = event.data
+            _check_chunked(environ, event)
         except (MalformedEvent, DataError, TooLarge) as error:
             return self.refuse_body(error)
         outcome = self.service.dispatcher.deliver(event, function=function, on_late=on_late(environ, plain=True))
@@ -155,6 +163,12 @@ class Surface:
     def metrics(self) -> Answer:
         content_type, page = self.service.metrics.render()
         return Answer(200, [("content-type", content_type)], page)
+
+
+def _check_chunked(environ: Environ, event: Event[Any]) -> None:
+    """A chunked body that was broken off looks like a whole one, unless it is JSON that ends too early."""
+    if "HTTP_TRANSFER_ENCODING" in environ and is_json(event.datacontenttype or ""):
+        _ = event.data
 
 
 def _json_answer(status: int, value: object) -> Answer:
