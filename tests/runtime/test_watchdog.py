@@ -16,7 +16,7 @@ def watchdog() -> Iterator[Watchdog]:
     made = Watchdog()
     yield made
     made.close()
-    assert not [thread for thread in threading.enumerate() if thread.name == "upon-watchdog"]
+    assert made._thread is None or not made._thread.is_alive()
 
 
 def test_a_call_that_ends_in_time_is_left_alone(watchdog: Watchdog) -> None:

@@ -29,7 +29,7 @@ def host(
     sources: whether records and ticks are read here. drain_delay: seconds. The port is taken first: a port in use is
     the cheapest fault to find. Raises ServerError, SourceError, ModelError, and what resources raise.
     """
-    with Kafka(spec.kafka, needed=sources) as kafka:
+    with Kafka(spec.kafka) as kafka:
         service = Service(
             spec,
             observers=observers,
@@ -40,6 +40,8 @@ def host(
         with process.Signals() as signals:
             server = Server(create_app(service), *address, threads=spec.admission + RESERVE)
             try:
+                if sources:
+                    kafka.open()
                 service.open()
                 return process.run(
                     service,

@@ -23,12 +23,9 @@ CLOSE_TIMEOUT = 5.0  # seconds for what the producer still holds
 
 
 class Kafka:
-    """Cluster and publisher of a connection, or neither; closed at the end of the block.
+    """Cluster and publisher of a connection, or neither; closed at the end of the block."""
 
-    needed: whether the block can't do without it. Raises SourceError then, when no broker answers.
-    """
-
-    def __init__(self, connection: KafkaConnection | None, *, needed: bool) -> None:
+    def __init__(self, connection: KafkaConnection | None) -> None:
         self.cluster: KafkaCluster | None = None
         self.publisher: KafkaPublisher | None = None
         if connection is not None:
@@ -38,11 +35,12 @@ class Kafka:
             self.cluster = KafkaCluster(connection)
             self.publisher = KafkaPublisher(connection)
 
-        self._needed = needed
+    def open(self) -> None:
+        """Connect now instead of at the first record. Raises SourceError when no broker answers."""
+        if self.publisher is not None:
+            self.publisher.open()
 
     def __enter__(self) -> Kafka:
-        if self.publisher is not None and self._needed:
-            self.publisher.open()
         return self
 
     def __exit__(

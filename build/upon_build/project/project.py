@@ -91,6 +91,14 @@ class Project:
 
     def load(self) -> Project:
         """Set run.envs in os.environ, import the listed files, and find what is wrong with them."""
+        try:
+            self._load()
+        except BaseException:  # a missing extra, ctrl-C during a slow import
+            self.close()
+            raise
+        return self
+
+    def _load(self) -> None:
         with suppress(ProjectError):  # a secret that is missing stops the start, not the check
             self._set_environment(self.environment())
         self._modules.load(self._files())
@@ -104,7 +112,6 @@ class Project:
             self._problems += unknown_entries(self.settings, self.objects.functions)
         self._problems += check(self.settings, self.name, self.functions, self.objects)
         self._problems += self._setting_problems()
-        return self
 
     def close(self) -> None:
         """Forget the imported modules and take back the environment variables."""
