@@ -7,6 +7,8 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol
 
+from upon._ids import name_id
+
 if TYPE_CHECKING:
     from upon._event import Event
     from upon._model import Model
@@ -65,18 +67,29 @@ class Sends:
 
 
 class Invocation:
-    """What is known about the handler call that runs on this thread or task. deadline: time.monotonic() or None."""
+    """What is known about the handler call that runs on this thread or task.
 
-    __slots__ = ("_sends", "deadline", "event_id", "function", "service")
+    deadline: time.monotonic() or None. event: what it handles; None for a batch, whose company changes.
+    """
+
+    __slots__ = ("_sends", "_sent", "deadline", "event", "function", "service")
 
     def __init__(
-        self, function: str, service: str = "", deadline: float | None = None, event_id: str | None = None
+        self, function: str, service: str = "", deadline: float | None = None, event: Event[Any] | None = None
     ) -> None:
         self.function = function
         self.service = service
         self.deadline = deadline
-        self.event_id = event_id
+        self.event = event
         self._sends: Sends | None = None
+        self._sent = 0
+
+    def next_id(self, topic: str) -> str | None:
+        """The id of this call's next event for a topic: the same when the handled event is delivered again."""
+        if self.event is None:
+            return None
+        self._sent += 1
+        return name_id(f"{self.event.source}\n{self.event.id}\n{self.function}\n{topic}\n{self._sent}")
 
     @property
     def sends(self) -> Sends:

@@ -19,6 +19,9 @@ from upon._attributes import (
 from upon._data import ValueFormat, decode_data, encode_data, is_json, is_text_type
 from upon._errors import DataError, MalformedEvent
 
+if TYPE_CHECKING:
+    from cloudevents.core.base import BaseCloudEvent
+
 if TYPE_CHECKING:  # a bare `Event` is an Event[Any]; the runtime of Python 3.11 has no defaults
     from typing_extensions import TypeVar as _TypeVar
 
@@ -152,6 +155,11 @@ class Event(Generic[T]):
 
             attributes["id"] = str(uuid4())
         return cls({"id": "", "source": "/upon", "type": "upon.event", **attributes}, data)
+
+    @classmethod
+    def from_cloudevent(cls, event: BaseCloudEvent) -> Event[Any]:
+        """An event of the CloudEvents SDK as one of ours. Raises MalformedEvent for what the SDK lets through."""
+        return event if isinstance(event, Event) else cls(event.get_attributes(), event.get_data())
 
     def _copy(self, *, data: Any = _UNSET, attempt: int | None = None) -> Event[Any]:
         """The same event with other data, or for another try.
@@ -292,3 +300,12 @@ class Event(Generic[T]):
     def __repr__(self) -> str:
         shown = self.body if len(self.body) <= 60 else self.body[:57] + b"..."
         return f"Event(id={self.id!r}, source={self.source!r}, type={self.type!r}, body={shown!r})"
+
+
+def as_event(value: object) -> Event[Any] | None:
+    """The value as an Event where it is one, ours or the CloudEvents SDK's."""
+    if isinstance(value, Event):
+        return value
+    if hasattr(value, "get_attributes") and hasattr(value, "get_data"):
+        return Event.from_cloudevent(cast("BaseCloudEvent", value))
+    return None

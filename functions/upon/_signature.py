@@ -55,6 +55,8 @@ def analyse(plain: Callable[..., Any]) -> Signature:
 
 
 def _one(where: str, annotation: Any, *, batch: bool) -> Signature:
+    if _is_sdk_event(where, annotation):
+        return Signature(batch, "event")
     if annotation is Event or annotation is Any or annotation is object:
         return Signature(batch, "data" if batch and annotation is not Event else "event")
     if typing.get_origin(annotation) is Event:
@@ -67,6 +69,18 @@ def _one(where: str, annotation: Any, *, batch: bool) -> Signature:
     return Signature(batch, "data", annotation)
 
 
+def _is_sdk_event(where: str, annotation: Any) -> bool:
+    """The CloudEvents SDK's protocol, which Event satisfies; its classes are something else."""
+    if not str(getattr(annotation, "__module__", "")).startswith("cloudevents."):
+        return False
+    if getattr(annotation, "__name__", "") == "BaseCloudEvent":
+        return True
+    raise UsageError(
+        f"{where} would need an event of the SDK's own class: annotate upon.Event, or"
+        " cloudevents.core.base.BaseCloudEvent, which upon.Event satisfies"
+    )
+
+
 def _only_parameter(name: str, plain: Callable[..., Any]) -> inspect.Parameter | None:
     positional: list[inspect.Parameter] = []
     for parameter in inspect.signature(plain).parameters.values():
@@ -77,9 +91,7 @@ def _only_parameter(name: str, plain: Callable[..., Any]) -> inspect.Parameter |
                     f"{name} has the required keyword {parameter.name!r}, which nobody gives: add a default"
                 )
         elif parameter.kind is parameter.VAR_POSITIONAL and not positional:
-            raise UsageError(
-                f"{name}(*{parameter.name}) does not say what it takes: name one parameter, such as event"
-            )
+            raise UsageError(f"{name}(*{parameter.name}) does not say what it takes: name one parameter, such as event")
         elif parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             if required and positional:
                 raise UsageError(
@@ -143,8 +155,7 @@ def _mentions_event(annotation: Any) -> bool:
 def _refuse_events_inside(where: str, annotation: Any) -> None:
     if _mentions_event(annotation):
         raise UsageError(
-            f"{where} is none of the forms a handler can take: write Event, Event[T], T, or list[...] of one"
-            " of them"
+            f"{where} is none of the forms a handler can take: write Event, Event[T], T, or list[...] of one of them"
         )
 
 

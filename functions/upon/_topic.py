@@ -8,7 +8,7 @@ from typing import Any
 from upon._attributes import attribute_text
 from upon._engine import Publisher, Sends, invocation
 from upon._errors import UponError, UsageError
-from upon._event import Event
+from upon._event import Event, as_event
 from upon._triggers import check_topic
 
 SEND_TIMEOUT = 60.0  # seconds without a confirmation; the producer gives up before
@@ -90,13 +90,19 @@ class Topic:
     def _prepare(self, data_or_event: object, key: str | bytes | None) -> tuple[Event[Any], bytes | None]:
         if key is not None and not isinstance(key, (str, bytes)):
             raise UsageError(f"key must be str or bytes, not {key!r}")
-        if isinstance(data_or_event, Event):
-            event: Event[Any] = data_or_event
-        else:
-            call = invocation.get()
-            origin = f"/{call.service}/{call.function}" if call is not None else "/upon"
-            kind = f"{call.service}.{call.function}.event" if call is not None else "upon.event"
-            event = Event.of(data_or_event, source=origin, type=kind)
+        event = as_event(data_or_event) or self._event_of(data_or_event)
         if key is None and (partition_key := event._attributes.get("partitionkey")) is not None:
             key = attribute_text(partition_key)
         return event, key.encode() if isinstance(key, str) else key
+
+    def _event_of(self, data: object) -> Event[Any]:
+        """Data as an event whose id is the same when the handler's event is delivered again."""
+        call = invocation.get()
+        if call is None:
+            return Event.of(data)
+        return Event.of(
+            data,
+            id=call.next_id(self.name),
+            source=f"/{call.service}/{call.function}",
+            type=f"{call.service}.{call.function}.event",
+        )

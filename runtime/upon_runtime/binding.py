@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from upon import DataError, Event, Function, Response
+from upon._event import as_event
 from upon._outcome import DONE, Done, Failed, Outcome, failure_from, invalid_from
 from upon._reply import reply_event
 from upon._signature import analyse
@@ -55,12 +56,13 @@ class BoundFunction:
 
     def outcome(self, event: Event[Any], result: object) -> Outcome:
         """What the handler returned for one event, as an outcome. Raises DataError where it has no JSON form."""
-        if event.http is not None and not isinstance(result, Event):
-            return Done(result if isinstance(result, Response) else Response(result, 204 if result is None else 200))
         if result is None:
-            return DONE
-        if isinstance(result, Event):
-            return Done(result)
+            return DONE if event.http is None else Done(Response(None, 204))
+        reply = as_event(result)
+        if reply is not None:
+            return Done(reply)
+        if event.http is not None:
+            return Done(result if isinstance(result, Response) else Response(result))
         if isinstance(result, Response) and result.status >= 400:
             kind: Any = "rejected" if result.status < 500 else "error"
             return Failed(kind, f"the function answered with status {result.status}", status=result.status)

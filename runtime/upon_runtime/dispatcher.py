@@ -220,7 +220,7 @@ class Dispatcher:
             argument = bound.argument(event)
         except DataError as error:
             return invalid_from(error)
-        call = Invocation(bound.name, self.service, deadline, event.id)
+        call = Invocation(bound.name, self.service, deadline, event)
         token = invocation.set(call)
         try:
             result = bound.plain() if bound.takes_nothing else bound.plain(argument)
@@ -246,7 +246,7 @@ class Dispatcher:
         except DataError as error:
             return invalid_from(error)
         try:
-            return bound.outcome(event, await self._awaited(bound, arguments, deadline, event.id))
+            return bound.outcome(event, await self._awaited(bound, arguments, deadline, event))
         except (Exception, SystemExit) as error:
             return failure_from(error)
         except _Late:
@@ -284,7 +284,7 @@ class Dispatcher:
         if not items:
             return [invalid[index] for index in range(len(events))]
         good = [events[position] for position in positions]
-        call = Invocation(bound.name, self.service, deadline, events[0].id)
+        call = Invocation(bound.name, self.service, deadline)
         token = invocation.set(call)
         try:
             result = bound.plain(items)
@@ -306,7 +306,7 @@ class Dispatcher:
         outcomes: list[Outcome] = []
         if items:
             try:
-                result = await self._awaited(bound, (items,), began + bound.spec.timeout, events[0].id)
+                result = await self._awaited(bound, (items,), began + bound.spec.timeout)
                 outcomes = bound.batch_outcomes(good, result)
             except (Exception, SystemExit) as error:
                 outcomes = [failure_from(error)] * len(good)
@@ -319,10 +319,10 @@ class Dispatcher:
         return merged
 
     async def _awaited(
-        self, bound: BoundFunction, arguments: tuple[Any, ...], deadline: float, event_id: str
+        self, bound: BoundFunction, arguments: tuple[Any, ...], deadline: float, event: Event[Any] | None = None
     ) -> object:
         """The result of an async handler; cancelled and _Late at the deadline."""
-        call = Invocation(bound.name, self.service, deadline, event_id)
+        call = Invocation(bound.name, self.service, deadline, event)
         token = invocation.set(call)
         limit = asyncio.timeout(max(deadline - time.monotonic(), 0))
         try:

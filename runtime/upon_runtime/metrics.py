@@ -1,4 +1,4 @@
-"""Prometheus metrics of one service, in a registry of its own; looking a label up is what costs, so children are kept."""
+"""Prometheus metrics of one service. Looking a label up is what costs, so the children are kept."""
 
 from __future__ import annotations
 

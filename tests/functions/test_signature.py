@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Optional, TypedDict
 
 import pytest
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.v1.event import CloudEvent
 
 import upon
 from upon import Event
@@ -190,3 +192,16 @@ def test_fault(plain, message):
     with pytest.raises(upon.UsageError) as caught:
         analyse(plain)
     assert message == str(caught.value)
+
+
+def test_the_sdk_s_protocol_is_the_event_and_its_class_is_refused() -> None:
+    def mine(event: BaseCloudEvent) -> None: ...
+
+    def many(events: list[BaseCloudEvent]) -> None: ...
+
+    def theirs(event: CloudEvent) -> None: ...
+
+    assert Signature(batch=False, form="event") == analyse(mine)
+    assert Signature(batch=True, form="event") == analyse(many)
+    with pytest.raises(upon.UsageError, match=r"annotate upon\.Event"):
+        analyse(theirs)

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from cloudevents.core.base import BaseCloudEvent
+from cloudevents.core.v1.event import CloudEvent
 
 import upon
 from support.services import dispatcher_of
@@ -159,6 +161,14 @@ def test_what_a_handler_raises_becomes_its_outcome(make: Any, error: BaseExcepti
     for function in (failing, failing_too) if isinstance(error, Exception) else (failing,):
         outcome = make(function).deliver(Event.of())
         assert (kind, text) == (outcome.kind, outcome.error)
+
+
+def test_an_event_of_the_cloudevents_sdk_is_a_reply_too(make: Any) -> None:
+    def answer(event: BaseCloudEvent) -> BaseCloudEvent:
+        return CloudEvent({"id": "7", "source": "/sdk", "type": event.get_type() + ".done"}, {"a": 1})
+
+    reply = make(answer).deliver(Event.of(type="job")).reply
+    assert ("7", "/sdk", "job.done", {"a": 1}) == (reply.id, reply.source, reply.type, reply.data)
 
 
 def test_a_result_without_json_form_is_an_error_of_the_handler(make: Any) -> None:
@@ -443,6 +453,22 @@ def test_sends_are_confirmed_before_the_event_is(make: Any, error: BaseException
         assert {("out", b"k", f"/svc/{function.__name__}")} == {
             (name, key, event.source) for name, event, key in publisher.published
         }
+
+
+def test_sends_have_the_same_ids_at_every_delivery(make: Any) -> None:
+    topic, publisher = upon.Topic("out"), SlowPublisher()
+    topic._bind(publisher)
+
+    def fan_out(event: Event) -> None:
+        for number in range(2):
+            topic.send(number)
+
+    dispatcher = make(fan_out)
+    for event_id in ("1", "1", "2"):
+        dispatcher.deliver(Event.of(id=event_id))
+    ids = [event.id for _, event, _ in publisher.published]
+    assert ids[:2] == ids[2:4]
+    assert 4 == len(set(ids))
 
 
 def test_a_reply_to_of_an_http_trigger_is_written_before_the_answer(make: Any) -> None:

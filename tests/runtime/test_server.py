@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from flask import Blueprint
 
 import upon
 from support.http import (
@@ -146,6 +147,27 @@ def test_without_granian_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> 
         Server(lambda environ, start: [], port=0)
 
 
+@pytest.mark.parametrize(
+    ("limits", "connections", "raised"),
+    [
+        ((1024, 524_288), 4096, 4608),
+        ((1024, 1024), 512, 1024),
+        ((256, 256), 128, 256),
+        ((65_536, 65_536), 4096, None),
+        ((1024, -1), 4096, 4608),
+        ((-1, -1), 4096, None),
+    ],
+)
+def test_connections_fit_the_file_descriptors(
+    monkeypatch: pytest.MonkeyPatch, limits: tuple[int, int], connections: int, raised: int | None
+) -> None:
+    calls: list[tuple[int, int]] = []
+    monkeypatch.setattr("resource.getrlimit", lambda which: limits)
+    monkeypatch.setattr("resource.setrlimit", lambda which, new: calls.append(new))
+    assert connections == worker._connections()
+    assert ([(raised, limits[1])] if raised else []) == calls
+
+
 # HTTP
 
 
@@ -240,11 +262,17 @@ HALF_CHUNKED = raw_event(b"9\r\n[1, 2", **{"transfer-encoding": "chunked"})
 
 
 @pytest.mark.parametrize("head", [HALF, HALF_CHUNKED], ids=["counted", "chunked"])
-def test_a_client_that_leaves_midway_causes_no_event(port: int, head: bytes) -> None:
-    with connect(port) as connection:
-        connection.sendall(head)
-    assert 204 == post_event(port, b"[0]").status
-    assert eventually(lambda: len(seen) == 1)
+@pytest.mark.parametrize("hooked", [False, True], ids=["fast path", "Flask"])
+def test_a_client_that_leaves_midway_causes_no_event(head: bytes, hooked: bool) -> None:
+    seen.clear()
+    hooks = Blueprint("hooks", __name__)
+    hooks.before_app_request(lambda: None)
+    with serving(quick, blueprints=(hooks,) if hooked else ()) as (server, service):
+        with connect(server.port) as connection:
+            connection.sendall(head)
+        counted = ('outcome="malformed"} 1.0', 'outcome="invalid"} 1.0')
+        assert eventually(lambda: any(line in service.metrics.render()[1].decode() for line in counted))
+        assert 204 == post_event(server.port, b"[0]").status
     assert [[0]] == [event.data for event in seen]
 
 

@@ -90,8 +90,7 @@ class FastPath:
         body = self._surface.body.read(environ)
         environ[BODY] = body
         environ["wsgi.input"] = io.BytesIO(body)
-        environ["CONTENT_LENGTH"] = str(len(body))
-        environ.pop("HTTP_TRANSFER_ENCODING", None)
+        environ["wsgi.input_terminated"] = True
 
     def _direct(self) -> bool:
         if self._on and (self._app.wsgi_app is not self or any(self._watched)):

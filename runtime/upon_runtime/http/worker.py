@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import resource
 import sys
 import threading
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ WsgiApp: TypeAlias = Callable[[dict[str, Any], Callable[..., Any]], Iterable[byt
 
 BACKLOG = 1024
 CONNECTIONS = 4096  # open at once, idle ones included; more wait in the backlog
+SPARE_DESCRIPTORS = 512  # for everything that is not a connection
 IDLE_TIMEOUT = 150  # seconds an idle connection is kept: longer than proxies keep theirs, so that they end it
 THREAD_IDLE = 30  # seconds until an idle thread ends
 PIN = "pip install 'granian>=2.8,<2.9'"
@@ -67,7 +69,7 @@ class Worker:
             512,  # limit of the runtime's own blocking threads, which WSGI does not use
             self._threads,
             THREAD_IDLE,
-            CONNECTIONS,
+            _connections(),
             "1",  # HTTP/1 only
             parts["http1"](header_read_timeout=IDLE_TIMEOUT * 1000),
             None,  # HTTP/2 settings
@@ -89,6 +91,17 @@ class Worker:
             return False
         self._loop.close()
         return True
+
+
+def _connections() -> int:
+    """How many connections may be open: out of file descriptors, granian would spin on a failing accept."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = CONNECTIONS + SPARE_DESCRIPTORS
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        soft = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        return max(soft - SPARE_DESCRIPTORS, soft // 2)
+    return CONNECTIONS
 
 
 def _load() -> dict[str, Any]:
