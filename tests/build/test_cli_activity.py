@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from upon import Event
 from upon._event import HttpInfo, KafkaInfo
 from upon._outcome import DONE, Done, Failed
-from upon_build.cli.activity import MAX_KEYS, MAX_REASONS, Activity, Key, Summary, key_of
+from upon_build.cli.activity import MAX_KEYS, MAX_REASONS, Activity, Key, Summary, describe, key_of
 
 
 def record(offset: int, partition: int = 0, topic: str = "uploads") -> Event[object]:
@@ -94,3 +94,9 @@ def test_paths_with_parameters_are_one_route() -> None:
     ]
 
     assert {key_of("show", event) for event in events} == {Key("http", "show", "GET /users/{id}")}
+
+
+def test_a_tick_is_named_by_its_scheduled_time() -> None:
+    tick = Event.of(type="dev.knative.sources.ping", time="2030-01-01T03:05:00Z")
+
+    assert describe(tick) == "tick 2030-01-01 03:05:00Z"

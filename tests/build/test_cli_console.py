@@ -30,7 +30,7 @@ def summary_of(*calls: tuple[list[int], list[Outcome]], key: Key | None = None) 
 def text_of(summary: Summary) -> list[str]:
     stream = io.StringIO()
     TextReport(Console(stream, clock=lambda: 0), REPLIES)(summary)
-    return [line[len("00:00:00  "):] for line in stream.getvalue().splitlines()]
+    return [line[len("00:00:00  ") :] for line in stream.getvalue().splitlines()]
 
 
 @pytest.mark.parametrize(

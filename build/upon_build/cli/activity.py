@@ -183,4 +183,6 @@ def describe(event: Event[Any]) -> str:
         return f"{event.kafka.topic}[{event.kafka.partition}] {event.kafka.offset}"
     if event.http is not None:
         return f"{event.http.method} {event.http.path}"
+    if origin(event) == "cron":
+        return f"tick {event.time:%Y-%m-%d %H:%M:%S}Z" if event.time is not None else "tick"
     return f"{event.type} {event.id}"

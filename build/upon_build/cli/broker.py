@@ -78,7 +78,6 @@ def with_group(spec: ServiceSpec, group: str | None) -> ServiceSpec:
 
 def _regrouped(function: Function[..., object], group: str) -> Function[..., object]:
     triggers = tuple(
-        replace(trigger, group=group) if isinstance(trigger, KafkaTrigger) else trigger
-        for trigger in function.triggers
+        replace(trigger, group=group) if isinstance(trigger, KafkaTrigger) else trigger for trigger in function.triggers
     )
     return Function(function.plain, triggers, function.options, function.batched)

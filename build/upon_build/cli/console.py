@@ -103,11 +103,27 @@ class JsonReport:
                 }
             )
         for failure in summary.failures.values():
-            self._write({"event": "failed", **base, "outcome": failure.kind, "error": failure.error,
-                         "what": failure.what, "count": failure.count})
+            self._write(
+                {
+                    "event": "failed",
+                    **base,
+                    "outcome": failure.kind,
+                    "error": failure.error,
+                    "what": failure.what,
+                    "count": failure.count,
+                }
+            )
         if summary.more_failures:
-            self._write({"event": "failed", **base, "outcome": None, "error": "more reasons than are told here",
-                         "what": None, "count": summary.more_failures})
+            self._write(
+                {
+                    "event": "failed",
+                    **base,
+                    "outcome": None,
+                    "error": "more reasons than are told here",
+                    "what": None,
+                    "count": summary.more_failures,
+                }
+            )
 
 
 def json_writer(stream: TextIO) -> Callable[[Mapping[str, Any]], None]:

@@ -13,11 +13,10 @@ from upon_build.cli.command import command
 from upon_build.cli.exits import Exit, Fault
 
 TEMPLATES = {
-    "http": "func invoke --data '{\"name\": \"Ada\"}'",
-    "kafka": "func events send orders --data '{\"item\": \"apple\", \"count\": 4}'",
+    "http": 'func invoke --data \'{"name": "Ada"}\'',
+    "kafka": 'func events send orders --data \'{"item": "apple", "count": 4}\'',
     "cron": "func run --tick",
-    "onnx": "func invoke --data"
-    " '{\"sepal_length\": 5.1, \"sepal_width\": 3.5, \"petal_length\": 1.4, \"petal_width\": 0.2}'",
+    "onnx": 'func invoke --data \'{"sepal_length": 5.1, "sepal_width": 3.5, "petal_length": 1.4, "petal_width": 0.2}\'',
 }
 NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 

@@ -41,7 +41,7 @@ def read_data(data: str | None, file: str | None, content_type: str | None) -> t
             json.loads(data)
         except ValueError as error:
             raise Fault(
-                f"--data {data!r} is not JSON ({error}): quote it as '{{\"text\": \"good\"}}', or add --content-type"
+                f'--data {data!r} is not JSON ({error}): quote it as \'{{"text": "good"}}\', or add --content-type'
                 " text/plain",
                 Exit.USAGE,
             ) from None

@@ -15,7 +15,7 @@ from upon_build.cli.kafka import connection_for
 
 @click.group(
     "events",
-    epilog="\b\nExample:\n  func events send reviews --key 7 --data '{\"text\": \"good\"}'\n"
+    epilog='\b\nExample:\n  func events send reviews --key 7 --data \'{"text": "good"}\'\n'
     "  func events tail reviews.scored --from-beginning -n 1 -o json",
 )
 @debug_option
@@ -26,14 +26,19 @@ def events() -> None:
     """
 
 
-@command("send", example="func events send reviews --key 7 --data '{\"text\": \"good\"}'")
+@command("send", example='func events send reviews --key 7 --data \'{"text": "good"}\'')
 @click.argument("topic")
 @data_options
 @click.option("-k", "--key", metavar="KEY", help="The record's key, as text.")
 @bootstrap_option
 @profile_option("dev")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=10.0, show_default=True,
-              help="Seconds to wait for the broker's confirmation.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=10.0,
+    show_default=True,
+    help="Seconds to wait for the broker's confirmation.",
+)
 @output_option
 def send(
     topic: str,
@@ -78,8 +83,12 @@ def send(
 @click.argument("topic")
 @click.option("--from-beginning", is_flag=True, help="Begin with the oldest record instead of the next one.")
 @click.option("-n", "--count", type=click.IntRange(min=1), metavar="N", help="End after N records.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="SECONDS",
-              help="Give up after this long without a record, with exit code 3; by default never.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Give up after this long without a record, with exit code 3; by default never.",
+)
 @bootstrap_option
 @profile_option("dev")
 @output_option

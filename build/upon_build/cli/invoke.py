@@ -56,17 +56,20 @@ class Answer:
         return "\n  ".join([text, *(line for line in fields if line not in text)])
 
 
-@command("invoke", example="func invoke score --data '{\"text\": \"good\"}' -o json")
+@command("invoke", example='func invoke score --data \'{"text": "good"}\' -o json')
 @click.argument("function", required=False)
 @data_options
 @click.option("--type", "type_", metavar="TYPE", default="upon.event", show_default=True, help="The event's type.")
 @click.option("--source", metavar="URI", default="/upon/invoke", show_default=True, help="The event's source.")
 @click.option("--id", "id_", metavar="ID", help="The event's id; by default a random one.")
+@click.option("--url", metavar="URL", help=f"The service; by default this project's `func run`, else {DEFAULT_URL}.")
 @click.option(
-    "--url", metavar="URL", help=f"The service; by default this project's `func run`, else {DEFAULT_URL}."
+    "--timeout",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Seconds to wait for the reply.",
 )
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, show_default=True,
-              help="Seconds to wait for the reply.")
 @output_option
 def invoke(
     function: str | None,
@@ -112,9 +115,7 @@ def post(url: str, function: str | None, event: Event[Any], timeout: float) -> A
     try:
         connection.request("POST", path, body, dict(headers))
         response = connection.getresponse()
-        return Answer(
-            response.status, {name.lower(): value for name, value in response.getheaders()}, response.read()
-        )
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read())
     except TimeoutError:
         raise Fault(f"{url} did not answer within {timeout:g} s: raise --timeout", Exit.TIMEOUT) from None
     except (OSError, HTTPException) as error:

@@ -26,8 +26,11 @@ class Tail:
         self._topic = topic
         try:
             self._consumer = self._kafka.KafkaConsumer(
-                **client_settings(connection, "upon-tail"), bootstrap_timeout_ms=CONNECT_MS, enable_auto_commit=False,
-                metrics_enabled=False, auto_offset_reset="earliest",
+                **client_settings(connection, "upon-tail"),
+                bootstrap_timeout_ms=CONNECT_MS,
+                enable_auto_commit=False,
+                metrics_enabled=False,
+                auto_offset_reset="earliest",
             )
         except self._kafka.errors.KafkaError as error:
             raise unreachable(connection, error) from None

@@ -79,8 +79,10 @@ def _source(service: Service, function: FunctionSpec, trigger: Trigger, kafka: K
 
 def _kafka_source(service: Service, function: FunctionSpec, trigger: KafkaTrigger, kafka: Kafka) -> Source:
     if kafka.cluster is None or kafka.publisher is None:
-        raise UsageError(f"{function.name} reads the topic {trigger.topic!r}, and no Kafka is configured: set"
-                         " kafka.bootstrap in func.yaml")
+        raise UsageError(
+            f"{function.name} reads the topic {trigger.topic!r}, and no Kafka is configured: set"
+            " kafka.bootstrap in func.yaml"
+        )
     from upon_triggers.kafka.source import KafkaSource
 
     spec, bound = service.spec, service.dispatcher.functions[function.name]
