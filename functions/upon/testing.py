@@ -302,22 +302,20 @@ class _Driven:
 def _kafka(
     trigger: KafkaTrigger, function: FunctionSpec, service: Service, sink: Sink, broker: MemoryBroker, clock: _Clock
 ) -> _Driven:
-    from upon_triggers.kafka.source import KafkaSource
+    from upon_runtime.sources import kafka_source
 
     batched = None
     if service.dispatcher.functions[function.name].is_batch:
         # Nobody waits for more records here: all there will be are there.
         batched = replace(function.function.batched or Batched(), max_wait=0.0)
-    source = KafkaSource(
+    source = kafka_source(
+        service,
+        function,
         trigger,
-        function=function.name,
-        service=service.spec.name,
-        sink=sink,
         cluster=broker,
         publisher=broker.open_publisher(),
-        delivery=function.delivery,
+        sink=sink,
         batched=batched,
-        namespace=service.spec.namespace,
         clock=lambda: clock.elapsed,
         rng=random.Random(0),
     )
@@ -326,19 +324,9 @@ def _kafka(
 
 
 def _cron(trigger: CronTrigger, function: FunctionSpec, service: Service, sink: Sink, clock: _Clock) -> _Driven:
-    from upon_triggers.cron import CronSource
+    from upon_runtime.sources import cron_source
 
-    source = CronSource(
-        trigger,
-        function.name,
-        sink,
-        service.publisher,
-        service=service.spec.name,
-        namespace=service.spec.namespace,
-        delivery=function.delivery,
-        clock=lambda: clock.now,
-        rng=random.Random(0),
-    )
+    source = cron_source(service, function, trigger, sink=sink, clock=lambda: clock.now, rng=random.Random(0))
 
     def step() -> bool:
         due = source.is_due(clock.now)

@@ -1,4 +1,4 @@
-"""The life of a serving process: start, wait for a signal, drain in order, leave nothing behind."""
+"""The end of a serving process: a signal is noticed, and what was accepted is finished in order."""
 
 from __future__ import annotations
 
@@ -15,18 +15,24 @@ from upon_runtime.service import Service
 log = logging.getLogger("upon.process")
 
 ENDED_AT_ONCE = 1  # exit status after a second signal or a passed deadline
+ONE_PRESS = 0.25  # seconds
 
 
 class HttpServer(Protocol):
-    def start(self) -> None: ...
     def stop(self, timeout: float) -> bool: ...
 
 
 class Signals:
-    """SIGTERM and SIGINT as an event; the second one ends the process at once."""
+    """SIGTERM and SIGINT as an event; a second one ends the process at once.
 
-    def __init__(self) -> None:
+    clock: seconds. The same signal within ONE_PRESS of the first is the first one again: a wrapper such as timeout(1)
+    signals both the process and its group.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.stop = threading.Event()
+        self._clock = clock
+        self._first = (0, 0.0)
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> Signals:
@@ -39,32 +45,12 @@ class Signals:
             signal.signal(number, handler)  # type: ignore[arg-type]
 
     def _received(self, number: int, frame: object) -> None:
-        if self.stop.is_set():
+        if not self.stop.is_set():
+            self._first = (number, self._clock())
+            self.stop.set()
+        elif number != self._first[0] or self._clock() - self._first[1] > ONE_PRESS:
+            os.write(2, b"a second signal: ended at once; what was not finished is delivered again\n")
             os._exit(ENDED_AT_ONCE)
-        self.stop.set()
-
-
-def run(
-    service: Service,
-    server: HttpServer,
-    signals: Signals,
-    *,
-    on_ready: Callable[[], None],
-    on_drain: Callable[[], None] = lambda: None,
-    drain_delay: float,
-    drain_timeout: float,
-) -> int:
-    """Serve until a signal, then drain; returns the exit status.
-
-    The service is open already. drain_delay: seconds in which requests are still taken, so that whoever balances
-    them notices that readiness is off. drain_timeout: seconds for all that follows.
-    """
-    server.start()
-    service.start_sources()
-    on_ready()
-    signals.stop.wait()
-    on_drain()
-    return drain(service, server, delay=drain_delay, timeout=drain_timeout)
 
 
 def drain(service: Service, server: HttpServer, *, delay: float, timeout: float) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
@@ -377,6 +378,28 @@ def test_stop_gives_up_at_its_deadline() -> None:
         assert 204 == running.result(10).status
 
 
+def test_stop_answers_who_is_connected_and_has_not_sent_yet() -> None:
+    with serving(quick, linger=1.0) as (server, _), ThreadPoolExecutor(1) as pool:
+        with contextlib.ExitStack() as stack:
+            waiting = [stack.enter_context(connect(server.port)) for _ in range(20)]
+            stopping = pool.submit(server.stop, 10)
+            assert eventually(lambda: not _connects(server.port, 0.1), 2)
+            for connection in waiting:
+                connection.sendall(raw_event())
+            answers = [read_until(connection, ends(1))[:12] for connection in waiting]
+        assert [b"HTTP/1.1 204"] * 20 == answers
+        assert stopping.result(10)
+
+
+def test_half_a_request_does_not_hold_up_the_stop() -> None:
+    with serving(quick) as (server, _), connect(server.port) as connection:
+        connection.sendall(b"POST / HT")
+        assert 204 == post_event(server.port).status
+        began = time.monotonic()
+        assert server.stop(10)
+        assert time.monotonic() - began < 5
+
+
 def test_an_idle_connection_does_not_delay_the_stop() -> None:
     with serving(quick) as (server, _), connect(server.port) as connection:
         connection.sendall(raw_event())
@@ -386,9 +409,9 @@ def test_an_idle_connection_does_not_delay_the_stop() -> None:
         assert time.monotonic() - began < 5
 
 
-def _connects(port: int) -> bool:
+def _connects(port: int, timeout: float = 1) -> bool:
     try:
-        with connect(port, timeout=1):
+        with connect(port, timeout):
             return True
     except OSError:
         return False

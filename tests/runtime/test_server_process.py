@@ -57,7 +57,7 @@ def test_requests_under_way_at_the_signal_all_get_an_answer() -> None:
             while True:
                 try:
                     answered.append(post_event(port).status)
-                except ConnectionRefusedError:  # the listener is closed; any other error would be a lost request
+                except ConnectionRefusedError:  # the listener is closed; any other error is a lost request
                     return
 
         clients = [pool.submit(until_closed) for _ in range(8)]

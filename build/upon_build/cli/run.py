@@ -107,9 +107,9 @@ def _run_once(flags: Flags) -> int:
 
 
 def _serve(project: Project, flags: Flags, stack: ExitStack) -> int:
-    from upon_build.cli.host import host
-    from upon_build.cli.sources import fire_all
+    from upon_runtime.host import host
     from upon_runtime.service import Service
+    from upon_runtime.sources import fire_all
 
     project.service_spec()  # errors first: no broker for a project that can't run
     as_json = flags.output == "json"

@@ -33,7 +33,7 @@ def serve(context: click.Context, path: str, host: str, port: int, profile: str 
     Kafka and schedules are read here only with `deploy.triggers: direct`; elsewhere events come over HTTP. SIGTERM
     turns readiness off, goes on answering for run.drainDelay, and finishes what is in flight.
     """
-    from upon_build.cli.host import host as run_host
+    from upon_runtime.host import host as run_host
     from upon_runtime.service import Service
 
     with load_project(path, profile=profile, env=os.environ, default_profile="prod") as project:

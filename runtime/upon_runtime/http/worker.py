@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ BACKLOG = 1024
 CONNECTIONS = 4096  # open at once, idle ones included; more wait in the backlog
 SPARE_DESCRIPTORS = 512  # for everything that is not a connection
 IDLE_TIMEOUT = 150  # seconds an idle connection is kept: longer than proxies keep theirs, so that they end it
+SETTLE = 0.5  # seconds for the last answers to be written
 THREAD_IDLE = 30  # seconds until an idle thread ends
 PIN = "pip install 'granian>=2.8,<2.9'"
 
@@ -45,6 +47,7 @@ class Worker:
         self._stopped = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signal: Any = None
+        self._running: list[None] = []  # one entry per request; append and pop are atomic
 
     def start(self, descriptor: int) -> None:
         """Serve in background threads; returns at once."""
@@ -77,7 +80,7 @@ class Worker:
             *(False, None, None, None, "tls1.3", None, [], False),  # TLS
             (None, None),  # metrics
         )
-        worker.serve_mtr(parts["scheduler"](loop, _callback(self.app), impl_asyncio=True), loop, signal)
+        worker.serve_mtr(parts["scheduler"](loop, _callback(self.app, self._running), impl_asyncio=True), loop, signal)
         self._signal = signal
 
     def stop(self, timeout: float) -> bool:
@@ -87,8 +90,12 @@ class Worker:
             signal.set()  # a second call would block for ever
         if self._loop is None:
             return True
-        if not self._stopped.wait(timeout):
-            return False
+        deadline = time.monotonic() + timeout
+        while not self._stopped.wait(min(SETTLE, max(deadline - time.monotonic(), 0))):
+            if not self._running:
+                break  # what is left are connections on which half a request came
+            if time.monotonic() >= deadline:
+                return False
         self._loop.close()
         return True
 
@@ -131,7 +138,7 @@ def _mismatch(version: str, error: Exception) -> str:
     return f"granian {version} is not one that Upon can run in-process ({error}): {PIN}"
 
 
-def _callback(app: WsgiApp) -> Callable[[Any, dict[str, Any]], None]:
+def _callback(app: WsgiApp, running: list[None]) -> Callable[[Any, dict[str, Any]], None]:
     """granian's per-request callback (protocol, scope): a WSGI call with a way to answer early."""
     base = {
         "SCRIPT_NAME": "",
@@ -144,17 +151,21 @@ def _callback(app: WsgiApp) -> Callable[[Any, dict[str, Any]], None]:
     }
 
     def call(protocol: Any, scope: dict[str, Any]) -> None:
-        scope.update(base)
-        scope[KEY] = protocol.response_bytes
-        started = _Started()
-        body = app(scope, started)
-        headers = started.headers
-        if CLOSE in scope:
-            headers = [*headers, ("connection", "close")]
-        if type(body) is list:
-            protocol.response_bytes(started.status, headers, body[0] if len(body) == 1 else b"".join(body))
-        else:
-            protocol.response_iter(started.status, headers, _Chunks(body))
+        running.append(None)
+        try:
+            scope.update(base)
+            scope[KEY] = protocol.response_bytes
+            started = _Started()
+            body = app(scope, started)
+            headers = started.headers
+            if CLOSE in scope:
+                headers = [*headers, ("connection", "close")]
+            if type(body) is list:
+                protocol.response_bytes(started.status, headers, body[0] if len(body) == 1 else b"".join(body))
+            else:
+                protocol.response_iter(started.status, headers, _Chunks(body))
+        finally:
+            running.pop()
 
     return call
 
