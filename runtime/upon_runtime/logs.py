@@ -49,6 +49,8 @@ class EventLog:
         self, function: str, events: Sequence[Event[Any]], outcomes: Sequence[Outcome], seconds: float
     ) -> None:
         chatty = log.isEnabledFor(logging.DEBUG)
+        if not chatty and len(outcomes) == 1 and outcomes[0].kind == "done":
+            return
         for event, outcome in zip(events, outcomes, strict=True):
             if isinstance(outcome, Failed):
                 self._failed(function, event, outcome, seconds)

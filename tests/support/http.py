@@ -107,10 +107,10 @@ def opened(*functions: Any, **more: Any) -> Iterator[Service]:
 
 
 @contextlib.contextmanager
-def serving(*functions: Any, threads: int = 16, **more: Any) -> Iterator[tuple[Server, Service]]:
+def serving(*functions: Any, threads: int = 16, linger: float = 0.0, **more: Any) -> Iterator[tuple[Server, Service]]:
     """A service behind a server in this process."""
     with opened(*functions, **more) as service:
-        server = Server(create_app(service), port=0, threads=threads)
+        server = Server(create_app(service), port=0, threads=threads, linger=linger)
         server.start()
         try:
             yield server, service

@@ -13,7 +13,7 @@ import upon
 from support.services import spec_of
 from upon import Event, UponError
 from upon_runtime.http import Server, create_app
-from upon_runtime.process import Signals, run
+from upon_runtime.process import Signals, drain
 from upon_runtime.service import Service
 
 
@@ -51,14 +51,10 @@ def main() -> int:
         return 1
     with Signals() as signals:
         service.open()
-        return run(
-            service,
-            server,
-            signals,
-            on_ready=lambda: print(f"port {server.port}", flush=True),
-            drain_delay=chosen.delay,
-            drain_timeout=chosen.timeout,
-        )
+        server.start()
+        print(f"port {server.port}", flush=True)
+        signals.stop.wait()
+        return drain(service, server, delay=chosen.delay, timeout=chosen.timeout)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,6 @@
+import functions_framework
+
+
+@functions_framework.cloud_event
+def handle(event):
+    assert event.data["n"] == 42
