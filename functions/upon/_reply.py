@@ -22,14 +22,14 @@ def reply_event(event: Event[Any], result: object, *, service: str, function: st
     if isinstance(result, Response):
         data, content_type = result.data, result.content_type
     body, content_type = encode_data(data, content_type)
+    given = event._attributes
     attributes: dict[str, Any] = {
         "specversion": "1.0",
-        "id": name_id(f"{event.source}\n{event.id}\n{function}"),
+        "id": name_id(f"{given['source']}\n{given['id']}\n{function}"),
         "source": f"/{service}/{function}",
         "type": type or f"{service}.{function}.reply",
-        "causationid": event.id,
+        "causationid": given["id"],
     }
-    given = event._attributes
     for name in _COPIED:
         if name in given:
             attributes[name] = given[name]

@@ -23,6 +23,8 @@ except ImportError:
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
+_BOUNDS = (*map(floatToGoString, SECONDS), "+Inf")
+
 # name of the gauge, its help, and the key in Source.state()
 SOURCE_GAUGES = (
     ("upon_source_connected", "1 while the source reaches its origin", "connected"),
@@ -81,7 +83,7 @@ class Metrics:
 
 
 class _Handled(Collector):
-    """Events by outcome and time in the handler, counted under one lock: the client's own children cost six times that."""
+    """Events by outcome and time in the handler, under one lock: the client's own children cost six times that."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
