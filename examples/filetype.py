@@ -39,6 +39,12 @@ def identify_batch(batch: list[Event]) -> list[FileType]:
     return [file_type(scores) for scores in magika.batch(bytes=rows)["target_label"]]
 
 
+@upon.kafka("files.typed")
+def report(batch: list[Event[FileType]]) -> None:
+    """The results are on a topic now, where anybody may read them."""
+    print("\n".join(f"  {file.subject} is {file.data['type']} ({file.data['score']:.0%})" for file in batch))
+
+
 @upon.http("POST /identify")
 def identify(event: Event) -> FileType:
     """One posted file; requests that come together share a run of the model."""

@@ -8,12 +8,14 @@ import re
 import signal
 import threading
 import time
+import urllib.request
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
 from support.func import func, running, started
+from support.services_on_disk import service_in
 from upon_build.cli.running import state_path
 
 APP = """
@@ -183,3 +185,17 @@ def test_the_environment_of_func_yaml_reaches_the_log_level(project: Path) -> No
 
     assert done.returncode == 2
     assert "LOG_LEVEL='LOUD' is not a level" in done.stderr
+
+
+def test_what_the_code_prints_does_not_mix_with_json(tmp_path: Path) -> None:
+    service_in(tmp_path, "import upon\nprint('hello')\n@upon.http('GET /x')\ndef x(): print('again')\n")
+    checked = func("check", "-o", "json", cwd=tmp_path)
+    assert ["x"] == [function["name"] for function in json.loads(checked.stdout)["functions"]]
+    assert "hello\n" == checked.stderr
+    with running(cwd=tmp_path) as run:
+        with urllib.request.urlopen(f"{run.url}/x", timeout=10) as answer:
+            assert 204 == answer.status
+        run.event("handled")
+        assert run.stop() == 0
+    assert "hello\n" in run.stderr
+    assert "again\n" in run.stderr

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from upon import Model, UponError
-from upon_build.cli.command import command, output_option, path_argument, profile_option
+from upon_build.cli.command import command, output_option, own_stdout, path_argument, profile_option
 from upon_build.cli.exits import Exit
 from upon_build.cli.project import profile_shown
 from upon_build.project import Problem, Project, load_project
@@ -27,16 +27,17 @@ def check(context: click.Context, path: str, profile: str | None, output: str) -
     Shows functions with their triggers, models with their inputs and outputs, the settings in force with where each
     comes from, and every problem with its place and remedy. Exits with 2 when there is an error.
     """
-    with load_project(path, profile=profile, env=os.environ) as project:
+    with own_stdout(output), load_project(path, profile=profile, env=os.environ) as project:
         found = project.summary()
         opened, problems = open_models(project)
         for model in found["models"]:
             model.update(opened.get(model["name"], {}))
         found["problems"] += [problem.as_dict() for problem in problems]
-        if output == "json":
-            click.echo(json.dumps(found, ensure_ascii=False, default=str))
-        else:
-            show(found, profile_shown(project, profile))
+        shown = profile_shown(project, profile)
+    if output == "json":
+        click.echo(json.dumps(found, ensure_ascii=False, default=str))
+    else:
+        show(found, shown)
     if any(problem["severity"] == "error" for problem in found["problems"]):
         context.exit(int(Exit.USAGE))
 

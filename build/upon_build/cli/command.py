@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, TypeVar
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from typing import Any, TextIO, TypeVar
 
 import click
 
@@ -64,3 +66,11 @@ def bootstrap_option(function: F) -> F:
 
 def path_argument(function: F) -> F:
     return click.argument("path", type=click.Path(exists=True), default=".", required=False)(function)
+
+
+@contextmanager
+def own_stdout(output: str) -> Iterator[TextIO]:
+    """Our standard output. With JSON on it, what the person's code prints goes to stderr meanwhile."""
+    stdout = sys.stdout
+    with redirect_stdout(sys.stderr) if output == "json" else nullcontext():
+        yield stdout

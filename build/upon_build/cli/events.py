@@ -58,7 +58,7 @@ def send(
     check_topic(topic)
     value, media = read_data(data, file, content_type)
     headers = [("content-type", media.encode())] if media and media != "application/json" else []
-    publisher = KafkaPublisher(connection_for(bootstrap, profile), linger_ms=0)
+    publisher = KafkaPublisher(connection_for(bootstrap, profile), linger_ms=0, open_timeout=timeout)
     confirmed, errors = threading.Event(), list[BaseException]()
 
     def on_done(error: BaseException | None) -> None:
@@ -66,7 +66,7 @@ def send(
         confirmed.set()
 
     try:
-        publisher.open(timeout)
+        publisher.open()
         publisher.publish_raw(topic, key.encode() if key is not None else None, value, headers, on_done)
         if not confirmed.wait(timeout):
             raise Fault(f"topic {topic!r}: not confirmed within {timeout:g} s", Exit.TIMEOUT)

@@ -7,13 +7,13 @@ import socket
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from upon_build.cli import broker, logs, reload
 from upon_build.cli.activity import Activity
-from upon_build.cli.command import bootstrap_option, command, output_option, path_argument, profile_option
+from upon_build.cli.command import bootstrap_option, command, output_option, own_stdout, path_argument, profile_option
 from upon_build.cli.console import Console
 from upon_build.cli.project import load, profile_shown
 from upon_build.cli.running import announced
@@ -102,11 +102,12 @@ def _run_once(flags: Flags) -> int:
     if flags.parent_pipe is not None:
         reload.end_with_parent(flags.parent_pipe)
     with ExitStack() as stack:
+        stdout = stack.enter_context(own_stdout(flags.output))
         project = load(flags.path, flags.profile, default="dev", flags=flags.settings())
-        return _serve(stack.enter_context(project), flags, stack)
+        return _serve(stack.enter_context(project), flags, stack, stdout)
 
 
-def _serve(project: Project, flags: Flags, stack: ExitStack) -> int:
+def _serve(project: Project, flags: Flags, stack: ExitStack, stdout: TextIO) -> int:
     from upon_runtime.host import host
     from upon_runtime.service import Service
     from upon_runtime.sources import fire_all
@@ -117,9 +118,8 @@ def _serve(project: Project, flags: Flags, stack: ExitStack) -> int:
     connection = broker.connection_of(project, flags.embedded, stack)
     suffix = broker.suffix_of(connection, flags.group)
     spec = broker.with_group(project.service_spec(kafka=connection, group_suffix=suffix), flags.group)
-    screen: Screen = (
-        JsonScreen(spec, project.profile) if as_json else TextScreen(spec, profile_shown(project, flags.profile))
-    )
+    shown = profile_shown(project, flags.profile)
+    screen: Screen = JsonScreen(stdout, spec, project.profile) if as_json else TextScreen(stdout, spec, shown)
     activity = Activity(screen.report)
 
     def on_ready(service: Service, url: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, TextIO
 
 from upon._triggers import KafkaTrigger
 from upon_build.cli.activity import Summary
@@ -26,10 +25,10 @@ class Screen(Protocol):
 class TextScreen:
     """For people, on stdout. profile: with its origin."""
 
-    def __init__(self, spec: ServiceSpec, profile: str) -> None:
+    def __init__(self, stdout: TextIO, spec: ServiceSpec, profile: str) -> None:
         self._spec = spec
         self._profile = profile
-        self._console = Console(sys.stdout)
+        self._console = Console(stdout)
         self.report = TextReport(self._console, replies_of(spec))
 
     def ready(self, url: str) -> None:
@@ -65,10 +64,10 @@ class TextScreen:
 class JsonScreen:
     """One object a line on stdout."""
 
-    def __init__(self, spec: ServiceSpec, profile: str) -> None:
+    def __init__(self, stdout: TextIO, spec: ServiceSpec, profile: str) -> None:
         self._spec = spec
         self._profile = profile
-        self._write = json_writer(sys.stdout)
+        self._write = json_writer(stdout)
         self.report = JsonReport(self._write, replies_of(spec))
 
     def ready(self, url: str) -> None:
