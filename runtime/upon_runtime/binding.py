@@ -32,7 +32,7 @@ class BoundFunction:
         self.argument = _argument(signature.form, signature.type)
         self.takes_nothing = signature.form == "nothing"
         self.filters = tuple(t.attributes for t in function.triggers if isinstance(t, CloudEventTrigger))
-        self._answers_elsewhere = any(t.reply_to or t.reply_type for t in function.triggers)
+        self.answers_elsewhere = any(t.reply_to or t.reply_type for t in function.triggers)
 
     def accepts(self, event: Event[Any]) -> bool:
         """Whether one of the @upon.cloudevent filters matches the event exactly."""
@@ -47,7 +47,7 @@ class BoundFunction:
 
     def trigger_of(self, event: Event[Any]) -> Trigger | None:
         """The trigger an event came through, as far as its reply is concerned."""
-        if not self._answers_elsewhere:
+        if not self.answers_elsewhere:
             return None
         for trigger in self.spec.function.triggers:
             if _fits(trigger, event):

@@ -46,6 +46,7 @@ class Dispatcher:
         self._workers = workers or Workers()
         self._slots = min(self._workers.threads, spec.admission)
         self._loop = LoopThread()
+        self._filtered = [f for f in self.functions.values() if f.filters]
         self._only = next(iter(self.functions.values())) if len(self.functions) == 1 else None
 
     # Which function
@@ -60,7 +61,7 @@ class Dispatcher:
             return found
         if self._only is not None and not self._only.filters:
             return self._only
-        matching = [f for f in self.functions.values() if f.filters and f.accepts(event)]
+        matching = [f for f in self._filtered if f.accepts(event)]
         if len(matching) == 1:
             return matching[0]
         what = f"type {event.type!r} and source {event.source!r}"
@@ -88,17 +89,20 @@ class Dispatcher:
         bound = self.find(event, function)
         if isinstance(bound, Failed):
             return bound
-        gate = self._gates[bound.name]
-        if not gate.try_enter():
-            return Failed("overloaded", f"{bound.name} handles {gate.limit} events already", after=1.0)
-        try:
-            if bound.is_async:
-                outcome = self._wait(bound, event)
-            else:
-                outcome = self._run(bound, event, on_late)
-        finally:
-            self._leave(gate)
-        return self._published(bound, event, outcome)
+        if bound.spec.concurrency is None:
+            outcome = self._deliver(bound, event, on_late)
+        else:
+            gate = self._gates[bound.name]
+            if not gate.try_enter():
+                return Failed("overloaded", f"{bound.name} handles {gate.limit} events already", after=1.0)
+            try:
+                outcome = self._deliver(bound, event, on_late)
+            finally:
+                self._leave(gate)
+        return self._published(bound, event, outcome) if bound.answers_elsewhere else outcome
+
+    def _deliver(self, bound: BoundFunction, event: Event[Any], on_late: Callable[[Failed], None] | None) -> Outcome:
+        return self._wait(bound, event) if bound.is_async else self._run(bound, event, on_late)
 
     def _published(self, bound: BoundFunction, event: Event[Any], outcome: Outcome) -> Outcome:
         """A reply_to of an HTTP or CloudEvent trigger is written before the caller hears of success."""
@@ -339,11 +343,6 @@ class Dispatcher:
             invocation.reset(token)
 
     # The end
-
-    @property
-    def busy(self) -> int:
-        """Handler calls running or waiting."""
-        return self._workers.jobs + sum(gate.running for gate in self._gates.values())
 
     @property
     def stuck(self) -> bool:
