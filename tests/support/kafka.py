@@ -19,7 +19,8 @@ import subprocess
 import tempfile
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -181,10 +182,8 @@ class RealKafka:
         if self._process is not None and self._process.poll() is None:
             self._process.send_signal(signal.SIGCONT)
             self._process.terminate()
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._process.wait(20)
-            except subprocess.TimeoutExpired:
-                pass
         self.kill()
 
     def kill(self) -> None:
@@ -206,12 +205,13 @@ class RealKafka:
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
-    def create_topics(self, *names: str, partitions: int = 1) -> None:
+    def create_topics(self, *names: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
             from kafka import KafkaAdminClient
         admin = KafkaAdminClient(bootstrap_servers=self.bootstrap)
-        admin.create_topics({name: {"num_partitions": partitions} for name in names}, wait_for_metadata=True)
+        options = {"num_partitions": partitions, "configs": dict(configs or {})}
+        admin.create_topics(dict.fromkeys(names, options), wait_for_metadata=True)
         admin.close()
 
 

@@ -27,3 +27,4 @@ class Source(Protocol):
 
     def state(self) -> dict[str, Any]:
         """A few JSON values: at least `connected` (bool) and `in_flight` (int)."""
+        ...

@@ -31,9 +31,21 @@ class Lane:
         self.busy = 0
         self.run_limit = FIRST_RUN
 
+    @property
+    def may_begin(self) -> bool:
+        return self.assignment.live and not self.assignment.revoked
+
+    @property
     def head_is_retried(self) -> bool:
+        return self.queue[0].offset in self.assignment.attempts
+
+    def fresh(self, most: int) -> int:
+        """How many records, at most so many, come before the next that was tried before."""
         attempts = self.assignment.attempts
-        return bool(attempts) and bool(self.queue) and self.queue[0].offset in attempts
+        if not attempts:
+            return most
+        tried = (index for index, record in enumerate(self.queue) if record.offset in attempts)
+        return min(most, next(tried, most))
 
     def take(self, most: int) -> list[Record]:
         """The next records, at most so many."""
@@ -119,6 +131,9 @@ class Assignment:
             self.attempts.pop(offset, None)
 
     def to_commit(self) -> Position | None:
-        """The watermark, where it has moved since the last commit."""
+        """The watermark, where it has moved since the last commit.
+
+        The first one comes before anything is finished: with start="latest" a crash would else skip what was read.
+        """
         watermark = self.window.watermark
         return None if watermark is None or watermark == self.committed else Position(watermark)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeAlias
 
-from upon_triggers.kafka.library import client_settings, library, unreachable
+from upon_triggers.kafka.library import client_settings, construct, library
 from upon_triggers.kafka.topics import ensure_topics
 from upon_triggers.kafka.transport import (
     Batch,
@@ -33,10 +33,14 @@ log = logging.getLogger("upon.kafka")
 
 POLL_RECORDS = 500
 POLL_SECONDS = 0.1  # how late a commit or a resumed partition may be noticed
+SESSION_SECONDS = 10.0  # how long a member that was killed keeps its partitions
+EMBEDDED_SESSION_SECONDS = 3.0  # the mock cluster lets a newcomer wait nearly this long after anybody has left
 EMBEDDED_FETCH_SECONDS = 0.01  # the mock cluster answers a fetch only when this is over
 BATCHES_AHEAD = 2
 BOOTSTRAP_SECONDS = 10.0
-SILENT_AFTER = 5.0  # seconds without a word from any broker; heartbeats come every three
+METADATA_AGE_SECONDS = 10.0  # new partitions are found within this time
+METADATA_SECONDS = 5.0
+SILENT_AFTER = 5.0  # seconds without a word from any broker; heartbeats come every two
 ERRORS_IN_A_ROW = 30  # polls that raise, a second apart, until another consumer is opened
 
 Mail: TypeAlias = Callable[[], None]
@@ -46,11 +50,12 @@ class KafkaCluster:
     """Topics and groups of a Kafka cluster."""
 
     def __init__(
-        self, connection: KafkaConnection, *, max_poll_interval: float = 300.0, session_timeout: float = 10.0
+        self, connection: KafkaConnection, *, max_poll_interval: float = 300.0, session_timeout: float | None = None
     ) -> None:
         self.connection = connection
         self._max_poll_interval = max_poll_interval
-        self._session_timeout = session_timeout
+        usual = EMBEDDED_SESSION_SECONDS if connection.embedded else SESSION_SECONDS
+        self._session_timeout = session_timeout or usual
 
     def ensure_topics(self, topics: Iterable[str], timeout: float) -> None:
         ensure_topics(self.connection, topics, timeout)
@@ -59,26 +64,23 @@ class KafkaCluster:
         kafka = library()
         from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 
-        settings = client_settings(self.connection, f"upon-{group}")
         fetch_wait = EMBEDDED_FETCH_SECONDS if self.connection.embedded else POLL_SECONDS
-        try:
-            consumer = kafka.KafkaConsumer(
-                **settings,
-                group_id=group,
-                auto_offset_reset=start,
-                enable_auto_commit=False,
-                # Partitions that stay here are not even told about a rebalance.
-                partition_assignment_strategy=[CooperativeStickyAssignor],
-                max_poll_records=POLL_RECORDS,
-                fetch_max_wait_ms=int(fetch_wait * 1000),
-                max_poll_interval_ms=int(self._max_poll_interval * 1000),
-                session_timeout_ms=int(self._session_timeout * 1000),
-                heartbeat_interval_ms=int(self._session_timeout * 300),
-                bootstrap_timeout_ms=int(BOOTSTRAP_SECONDS * 1000),
-                metrics_enabled=False,
-            )
-        except kafka.errors.KafkaError as error:
-            raise unreachable(self.connection, error) from None
+        settings = client_settings(self.connection, f"upon-{group}") | {
+            "group_id": group,
+            "auto_offset_reset": start,
+            "enable_auto_commit": False,
+            # Partitions that stay here are not even told about a rebalance.
+            "partition_assignment_strategy": [CooperativeStickyAssignor],
+            "max_poll_records": POLL_RECORDS,
+            "fetch_max_wait_ms": int(fetch_wait * 1000),
+            "max_poll_interval_ms": int(self._max_poll_interval * 1000),
+            "session_timeout_ms": int(self._session_timeout * 1000),
+            "heartbeat_interval_ms": int(self._session_timeout * 200),  # members learn of a rebalance by it
+            "metadata_max_age_ms": int(METADATA_AGE_SECONDS * 1000),
+            "bootstrap_timeout_ms": int(BOOTSTRAP_SECONDS * 1000),
+            "metrics_enabled": False,
+        }
+        consumer = construct(kafka.KafkaConsumer, self.connection, settings)
         return GroupConsumer(consumer, topic, listener, patience=self._max_poll_interval / 2)
 
 
@@ -100,8 +102,20 @@ class GroupConsumer:
         self._owned: set[Partition] = set()
         self._gate: Any = None
         consumer.subscribe([topic], listener=_rebalance_listener(self))
+        self._await_metadata(topic)
         self._fetcher = threading.Thread(target=self._fetch, name="upon-kafka-fetch", daemon=True)
         self._fetcher.start()
+
+    def _await_metadata(self, topic: str) -> None:
+        """kafka-python joins its group without knowing the topic's partitions, and may then lead it to an empty
+        assignment that stands until the next refresh."""
+        cluster, deadline = self._consumer._cluster, time.monotonic() + METADATA_SECONDS
+        while cluster.partitions_for_topic(topic) is None and time.monotonic() < deadline:
+            try:
+                self._consumer._net.run(self._consumer._manager.wait_for, cluster.request_update(), 1000)
+            except self._kafka.errors.KafkaError as error:
+                log.debug("no metadata of %s yet: %s", topic, error)
+                time.sleep(0.05)
 
     # The source's thread
 
@@ -153,14 +167,12 @@ class GroupConsumer:
         gate, self._gate = self._gate, None
         self._paused.difference_update(partitions)
         if gate is not None:
-            loop = self._consumer._net
-            loop.call_soon_threadsafe(partial(_open, gate, self._offsets(positions)))
+            offsets = self._offsets(positions)
+            self._consumer._net.call_soon_threadsafe(lambda: _open(gate, offsets))
 
     def committed(self, partition: Partition, timeout: float) -> Position | None:
         try:
-            found = self._consumer.committed(
-                self._foreign(partition), metadata=True, timeout_ms=int(timeout * 1000)
-            )
+            found = self._consumer.committed(self._foreign(partition), metadata=True, timeout_ms=int(timeout * 1000))
         except self._kafka.errors.KafkaError as error:
             raise TransportError(f"the committed offset of {partition} is not known: {error}") from error
         return None if found is None else Position(found.offset, found.metadata)
@@ -183,6 +195,8 @@ class GroupConsumer:
         return any(c.connected and c.transport.last_read > limit for c in connections)
 
     def close(self, positions: Mapping[Partition, Position], timeout: float) -> None:
+        if not self.connected:
+            timeout = min(timeout, 1.0)
         with self._news:
             self._closing = True
             self._news.notify_all()

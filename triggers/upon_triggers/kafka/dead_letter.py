@@ -51,5 +51,3 @@ def _told(
         (FUNCTION, function.encode()),
         (ORIGIN, f"{partition}/{record.offset}".encode()),
     ]
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -24,10 +25,27 @@ def library() -> Any:
             import kafka
             import kafka.admin
             import kafka.errors
+            import kafka.net.compat
             import kafka.structs
+            from kafka.net.inet import KafkaNetSocket
     except ImportError:
         raise MissingExtra("Kafka", "kafka") from None
+    _close_failed_dials(KafkaNetSocket)
     return kafka
+
+
+def _close_failed_dials(dialler: Any) -> None:
+    """kafka-python leaves the socket of a failed dial to the garbage collector: two a second during an outage."""
+    connect = dialler.sock_connect
+
+    async def sock_connect(self: Any, net: Any, sock: Any, *where: Any, **limits: Any) -> Any:
+        try:
+            return await connect(self, net, sock, *where, **limits)
+        except BaseException:
+            sock.close()
+            raise
+
+    dialler.sock_connect = sock_connect
 
 
 def client_settings(connection: KafkaConnection, client_id: str) -> dict[str, Any]:
@@ -50,6 +68,26 @@ def client_settings(connection: KafkaConnection, client_id: str) -> dict[str, An
     if connection.tls is not None:
         settings |= _tls(connection)
     return settings
+
+
+def construct(make: Callable[..., Any], connection: KafkaConnection, settings: dict[str, Any]) -> Any:
+    """A client of kafka-python. Raises SourceError when no broker answers within settings["bootstrap_timeout_ms"].
+
+    A constructor that gives up leaves its I/O thread and its sockets behind: they are closed here.
+    """
+    kafka: Any = library()
+    opened: list[Any] = []
+
+    def open_client(**options: Any) -> Any:
+        opened.append(kafka.net.compat.KafkaNetClient(**options))
+        return opened[-1]
+
+    try:
+        return make(**settings, kafka_client=open_client)
+    except kafka.errors.KafkaError as error:
+        for client in opened:
+            client.close()
+        raise unreachable(connection, error) from None
 
 
 def _protocol(connection: KafkaConnection) -> str:

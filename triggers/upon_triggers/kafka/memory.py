@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from upon import Busy, Event, TooLarge
+from upon import Busy, Event, TooLarge, UponError
 from upon._kafka_codec import write_record
 from upon_triggers.kafka.transport import (
     Batch,
@@ -274,7 +274,7 @@ class MemoryPublisher:
 
     def __init__(self, broker: MemoryBroker) -> None:
         self._broker = broker
-        self.errors: deque[BaseException] = deque()  # for tests: what the next writes fail with
+        self.errors: deque[UponError] = deque()  # for tests: what the next writes fail with
 
     def publish(self, topic: str, event: Event[Any], key: bytes | None, on_done: OnPublished) -> None:
         written, value, headers = write_record(event, key)
@@ -283,12 +283,12 @@ class MemoryPublisher:
     def publish_raw(
         self, topic: str, key: bytes | None, value: bytes | None, headers: Headers, on_done: OnPublished
     ) -> None:
-        error: BaseException | None = None
+        error: UponError | None = None
         try:
             if self.errors:
                 raise self.errors.popleft()
             self._broker.publish(topic, value, key=key, headers=headers)
-        except (Busy, TooLarge) as refused:
+        except UponError as refused:
             error = refused
         on_done(error)
 

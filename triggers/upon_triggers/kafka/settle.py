@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from upon import Event, Failed, TooLarge, UponError
+from upon import DataError, Event, Failed, UponError
 from upon._kafka_codec import write_record
 from upon._reply import reply_key
 from upon_triggers.kafka.assignment import Assignment
@@ -18,9 +18,12 @@ from upon_triggers.kafka.transport import Headers, OnPublished, Record, RecordPu
 log = logging.getLogger("upon.kafka")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Letter:
-    """Something to write before `record` is finished. attempts, failure: for a dead letter."""
+    """Something to write before `record` is finished.
+
+    attempts, failure: for a dead letter. tries: how often it could not be written.
+    """
 
     kind: Literal["reply", "dead", "pointer"]
     assignment: Assignment
@@ -31,6 +34,7 @@ class Letter:
     headers: Headers
     attempts: int = 1
     failure: Failed | None = None
+    tries: int = 0
 
 
 class Settler:
@@ -54,13 +58,13 @@ class Settler:
     def answer(self, assignment: Assignment, record: Record, event: Event[Any], reply: Event[Any]) -> None:
         """Write a handler's reply. From any thread; never blocks."""
         assert self._reply_to is not None
-        letter = Letter("reply", assignment, record, self._reply_to, None, None, (), attempts=event.attempt)
         try:
             key, value, headers = write_record(reply, reply_key(event, reply))
-        except UponError as error:  # a reply that has no form on Kafka never will
-            self._published(letter, TooLarge(f"the reply can't be written: {error}"))
+        except (UponError, UnicodeError) as error:  # a reply that has no form on Kafka never will
+            letter = Letter("reply", assignment, record, self._reply_to, None, None, ())
+            self._published(letter, DataError(f"the reply can't be written: {error}"))
             return
-        self.write(replace(letter, key=key, value=value, headers=headers))
+        self.write(Letter("reply", assignment, record, self._reply_to, key, value, headers))
 
     def bury(self, assignment: Assignment, record: Record, failure: Failed, attempts: int) -> bool:
         """Write the dead letter; False where there is none to write, and the record is dropped."""
@@ -74,9 +78,7 @@ class Settler:
         )
         headers = error_headers(record, partition, failure, attempts=attempts, function=self._function)
         self.write(
-            Letter(
-                "dead", assignment, record, self._dead_topic, record.key, record.value, headers, attempts, failure
-            )
+            Letter("dead", assignment, record, self._dead_topic, record.key, record.value, headers, attempts, failure)
         )
         return True
 
@@ -90,7 +92,8 @@ class Settler:
             attempts=letter.attempts,
             function=self._function,
         )
-        self.write(replace(letter, kind="pointer", value=None, headers=headers))
+        key = letter.key if letter.kind == "dead" else None  # not even the key fitted
+        self.write(replace(letter, kind="pointer", key=key, value=None, headers=headers))
 
     def write(self, letter: Letter) -> None:
         """Write once; the caller decides what an error means."""

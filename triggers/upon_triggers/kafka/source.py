@@ -6,13 +6,14 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from upon import UponError
 from upon._sink import Sink
 from upon._triggers import Batched, KafkaTrigger
+from upon_triggers.kafka.assignment import Assignment
 from upon_triggers.kafka.dead_letter import dead_letter_topic
 from upon_triggers.kafka.engine import Engine
 from upon_triggers.kafka.transport import Cluster, Consumer, RecordPublisher
@@ -60,9 +61,7 @@ class KafkaSource:
         self.engine = Engine(
             trigger,
             function=function,
-            event_source=(
-                f"/apis/v1/namespaces/{namespace}/kafkasources/{service}-{function}#{trigger.topic}"
-            ),
+            event_source=(f"/apis/v1/namespaces/{namespace}/kafkasources/{service}-{function}#{trigger.topic}"),
             sink=sink,
             publisher=publisher,
             dead_topic=self.dead_topic,
@@ -93,13 +92,13 @@ class KafkaSource:
         self._thread.start()
 
     def pause(self) -> None:
-        self.engine.held = True
+        self.engine.handling.held = True
         self._wake()
 
     def stop(self, timeout: float) -> None:
         """Begin nothing new, wait for what is in hand, commit and leave; safe to call twice."""
         self._stop_by = self._clock() + timeout
-        self.engine.held = True
+        self.engine.handling.held = True
         self._stopping.set()
         self._wake()
         if self._thread is None:
@@ -113,33 +112,31 @@ class KafkaSource:
 
     def next_due(self) -> float | None:
         """When the next retry is due, by the source's clock; None without one."""
-        return self.engine.next_due()
+        return self.engine.timers.next_due
 
     def state(self) -> dict[str, Any]:
-        engine = self.engine
-        assignments = list(engine.assignments.values())
-        consumer = self._consumer
-        busy = engine.busy_since
+        handling, consumer = self.engine.handling, self._consumer
+        assignments = list(self.engine.ownership.assignments.values())
+        busy = handling.busy_since
         return {
             "connected": consumer is not None and consumer.connected,
             "group": self.group,
             "partitions": sorted(a.partition.number for a in assignments),
             "paused": sorted(a.partition.number for a in assignments if a.paused),
             "in_flight": sum(a.in_hand for a in assignments),
-            "lag": self._lag(consumer),
-            "retrying": engine.retrying,
+            "lag": self._lag(consumer, assignments),
+            "retrying": len(self.engine.timers),
             "busy_since": None if busy is None else self._wall_time(busy),
-            "handled": engine.handled,
-            "retries": engine.retries,
-            "dead_letters": engine.dead_letters,
+            "handled": handling.handled,
+            "retries": handling.retries,
+            "dead_letters": handling.dead_letters,
             "error": self.error,
         }
 
-    def _lag(self, consumer: Consumer | None) -> int | None:
+    def _lag(self, consumer: Consumer | None, assignments: Sequence[Assignment]) -> int | None:
         """Records that wait in the topic or in here, as far as is known."""
         if consumer is None:
             return None
-        assignments = list(self.engine.assignments.values())
         known = [(lag, a) for a in assignments if (lag := consumer.lag(a.partition)) is not None]
         return sum(lag + a.window.unfinished for lag, a in known) if known else None
 
@@ -150,7 +147,8 @@ class KafkaSource:
     # The thread
 
     def _join(self) -> None:
-        self._consumer = self._cluster.open_consumer(self.group, self.trigger.topic, self.trigger.start, self.engine)
+        listener = self.engine.ownership
+        self._consumer = self._cluster.open_consumer(self.group, self.trigger.topic, self.trigger.start, listener)
         self.engine.attach(self._consumer)
         self.error = None
 
@@ -185,15 +183,19 @@ class KafkaSource:
         self.error = why
         self.engine.abandon()
         consumer, self._consumer = self._consumer, None
-        if consumer is not None:
+        if consumer is None:
+            return
+        try:
             consumer.close({}, LEAVE_TIMEOUT)
+        except Exception:  # it is beyond help: the thread must live to open another
+            log.exception("%s: its consumer could not be closed", self.name)
 
     def _leave(self) -> None:
         """In this order: work in hand ends, finished work is committed, late outcomes lose their lease."""
         consumer = self._consumer
         if consumer is None:
             return
-        while self.engine.in_flight and (left := self._stop_by - self._clock()) > 0:
+        while self.engine.ownership.in_flight and (left := self._stop_by - self._clock()) > 0:
             self.engine.step(min(left, self.engine.wait()))
         self._consumer = None
         positions = self.engine.positions()

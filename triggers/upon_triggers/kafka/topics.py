@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from upon_triggers.kafka.library import client_settings, library, unreachable
+from upon_triggers.kafka.library import client_settings, construct, library, unreachable
 from upon_triggers.settings import KafkaConnection
 from upon_triggers.source import SourceError
 
@@ -19,10 +19,7 @@ def ensure_topics(connection: KafkaConnection, topics: Iterable[str], timeout: f
     if connection.embedded:
         _ask_for(kafka, settings | {"max_block_ms": limit}, connection, names)
         return
-    try:
-        admin = kafka.KafkaAdminClient(**settings)
-    except kafka.errors.KafkaError as error:
-        raise unreachable(connection, error) from None
+    admin = construct(kafka.KafkaAdminClient, connection, settings)
     try:
         _ensure(kafka, admin, connection, names)
     finally:
@@ -31,7 +28,7 @@ def ensure_topics(connection: KafkaConnection, topics: Iterable[str], timeout: f
 
 def _ask_for(kafka: Any, settings: dict[str, Any], connection: KafkaConnection, topics: list[str]) -> None:
     """The embedded broker knows no CreateTopics: it makes what a producer asks about."""
-    producer = kafka.KafkaProducer(**settings)
+    producer = construct(kafka.KafkaProducer, connection, settings)
     try:
         for topic in topics:
             producer.partitions_for(topic)
@@ -44,11 +41,22 @@ def _ask_for(kafka: Any, settings: dict[str, Any], connection: KafkaConnection, 
 def _ensure(kafka: Any, admin: Any, connection: KafkaConnection, topics: list[str]) -> None:
     try:
         known = admin.describe_topics(topics)
-        missing = [topic["name"] for topic in known if topic["error_code"] == _UNKNOWN_TOPIC]
+        missing = [topic["name"] for topic in known if _is_missing(kafka, connection, topic)]
         if missing:
             _create(kafka, admin, connection, missing)
     except kafka.errors.KafkaError as error:
         raise unreachable(connection, error) from None
+
+
+def _is_missing(kafka: Any, connection: KafkaConnection, topic: dict[str, Any]) -> bool:
+    kind = kafka.errors.for_code(topic["error_code"])
+    if kind is kafka.errors.UnknownTopicOrPartitionError:
+        return True
+    if issubclass(kind, kafka.errors.RetriableError) or kind is kafka.errors.NoError:
+        return False
+    if issubclass(kind, kafka.errors.AuthorizationError):
+        raise SourceError(f"topic {topic['name']!r} may not be used with these credentials: grant Describe and Read")
+    raise _not_made(connection, topic["name"], kind.__name__)
 
 
 def _create(kafka: Any, admin: Any, connection: KafkaConnection, missing: list[str]) -> None:
@@ -68,6 +76,3 @@ def _not_made(connection: KafkaConnection, topic: str, why: str) -> SourceError:
         f"topic {topic!r} does not exist and can't be made from here ({why}): run kafka-topics.sh"
         f" --bootstrap-server {connection.bootstrap[0]} --create --topic {topic}"
     )
-
-
-_UNKNOWN_TOPIC = 3
