@@ -9,7 +9,7 @@ from upon_runtime.http import Server, create_app
 from upon_runtime.http.server import RESERVE
 from upon_runtime.observe import Observer
 from upon_runtime.service import Service
-from upon_runtime.sources import KafkaClients, make_sources
+from upon_runtime.sources import KafkaClients, make_sources, written_topics
 from upon_runtime.spec import ServiceSpec
 
 
@@ -41,7 +41,9 @@ def host(
         try:
             server.start()  # before the models: probes are answered, with 503, while they open
             service.open()
-            service.start_sources()
+            if sources:
+                kafka.ensure_topics(written_topics(spec))
+                service.start_sources()
         except BaseException:
             server.stop(1.0)
             service.close(1.0)

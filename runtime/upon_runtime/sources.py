@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from upon import UsageError
 from upon._triggers import Batched, CronTrigger, KafkaTrigger
 from upon_runtime.service import Service
-from upon_runtime.spec import FunctionSpec
+from upon_runtime.spec import FunctionSpec, ServiceSpec
 from upon_triggers.cron import CronSource
 from upon_triggers.settings import KafkaConnection
 from upon_triggers.source import Source
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from upon_triggers.kafka.source import KafkaSource
     from upon_triggers.kafka.transport import Cluster, RecordPublisher
 
+TOPICS_TIMEOUT = 10.0  # seconds for a broker to answer at the start
 CLOSE_TIMEOUT = 5.0  # seconds for what the producer still holds
 
 
@@ -35,6 +36,11 @@ class KafkaClients:
 
             self.cluster = KafkaCluster(connection)
             self.publisher = KafkaPublisher(connection)
+
+    def ensure_topics(self, topics: list[str]) -> None:
+        """Make those that do not exist. Raises SourceError, with the command, where that can't be done."""
+        if self.cluster is not None and topics:
+            self.cluster.ensure_topics(topics, TOPICS_TIMEOUT)
 
     def __enter__(self) -> KafkaClients:
         return self
@@ -61,6 +67,17 @@ def make_sources(service: Service, kafka: KafkaClients) -> list[Source]:
                     )
                 made.append(kafka_source(service, function, trigger, cluster=kafka.cluster, publisher=kafka.publisher))
     return made
+
+
+def written_topics(spec: ServiceSpec) -> list[str]:
+    """The topics that functions write to without reading them; a Kafka source sees to its own."""
+    replies = {
+        trigger.reply_to
+        for function in spec.functions
+        for trigger in function.function.triggers
+        if trigger.reply_to is not None and not isinstance(trigger, KafkaTrigger)
+    }
+    return sorted(replies | {topic.name for topic in spec.topics})
 
 
 def kafka_source(

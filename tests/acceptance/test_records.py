@@ -7,6 +7,7 @@ import os
 import random
 import signal
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,25 @@ def drained(fetch: Any) -> list[Any]:
     while new := fetch() or fetch():
         found += new
     return found
+
+
+@pytest.mark.kafka
+@pytest.mark.timeout(120)
+def test_topics_that_are_only_written_to_are_made_at_the_start(kafka: Any, tmp_path: Path) -> None:
+    code = """
+        import upon
+        out = upon.Topic("only-written")
+
+        @upon.http("POST /send", reply_to="only-replied")
+        def send(event: upon.Event) -> dict[str, int]:
+            out.send(event.data)
+            return {"sent": 1}
+    """
+    folder = service_in(tmp_path / "p", code)
+    with started("run", "--port", "0", "-o", "json", "--bootstrap", kafka.bootstrap, cwd=folder) as run:
+        began = time.monotonic()
+        request = urllib.request.Request(f"{run.url}/send", b'{"a": 1}', {"content-type": "application/json"})
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            assert 200 == answer.status
+        assert time.monotonic() - began < 5  # a topic that is not there would take 10 s
+        assert 0 == run.stop()
