@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import upon
+from upon import Done, Event
 from upon._outcome import KINDS
 from upon_build.cli.reference import reference
 from upon_build.project.kinds import Kind, ListOf, MapOf, Table
 from upon_build.project.schema import ROOT
-from upon_runtime.metrics import Metrics
+from upon_runtime.metrics import SOURCE_GAUGES, Metrics
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 WIDTH = 100
@@ -98,23 +99,18 @@ def outcomes_page() -> str:
 
 def metrics_page() -> str:
     metrics = Metrics()
-    metrics.watch(lambda: {"kafka orders": {"connected": True, "in_flight": 0, "lag": 0}})
+    metrics.watch(lambda: {"kafka orders": {name: 0 for _, _, name in SOURCE_GAUGES}})
     metrics.inference("model", 1, 0.1)
+    metrics.finished("score", [Event.of()], [Done()], 0.1)
+    metrics.late("score", Event.of(), 1.0)
     rows = []
     for family in sorted(metrics.registry.collect(), key=lambda found: found.name):
-        labels = labels_of(metrics, family)
+        labels = [label for label in family.samples[0].labels if label != "le"]
         name = family.name + ("_total" if family.type == "counter" else "")
         rows.append((f"`{name}`", family.type, ", ".join(f"`{label}`" for label in labels), family.documentation))
     return page(
         "Metrics", "`GET /metrics` in Prometheus' text format.", table(("name", "type", "labels", "what"), rows)
     )
-
-
-def labels_of(metrics: Metrics, family: Any) -> list[str]:
-    for collector in vars(metrics).values():
-        if getattr(collector, "_name", None) == family.name:
-            return list(collector._labelnames)
-    return ["source"]
 
 
 def python_page() -> str:

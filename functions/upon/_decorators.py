@@ -103,7 +103,7 @@ def options(
 ) -> Decorator:
     """How a function is run. timeout: seconds for one try. concurrency: tries at once in this process.
 
-    retry: tries after the first one failed. idempotent: remember handled events by (source, id).
+    retry: tries after the first one failed. idempotent: not built yet; `func check` refuses it.
     """
     if args:
         need_parentheses("options", args[0], "timeout=30")

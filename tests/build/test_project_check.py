@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from support.projects import HEAD, lines, write_project
@@ -121,3 +123,11 @@ def test_fault(tmp_path, yaml, app, expected):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "m.onnx").write_bytes(b"")
     assert expected == lines(tmp_path)
+
+
+def test_what_is_not_built_yet_is_not_accepted_in_silence(tmp_path: Path) -> None:
+    app = "import upon\n@upon.options(idempotent=True)\n@upon.kafka('orders')\ndef score(event): ...\n"
+    assert [
+        "error app.py:2: score: idempotent is not built yet, and events may be handled twice: write the"
+        " function so that a repetition harms nothing, and remove it"
+    ] == lines(write_project(tmp_path, app=app))

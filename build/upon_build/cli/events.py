@@ -58,7 +58,7 @@ def send(
     check_topic(topic)
     value, media = read_data(data, file, content_type)
     headers = [("content-type", media.encode())] if media and media != "application/json" else []
-    publisher = KafkaPublisher(connection_for(bootstrap, profile), linger_ms=0, open_timeout=timeout)
+    publisher = KafkaPublisher(connection_for(bootstrap, profile), open_timeout=timeout)
     confirmed, errors = threading.Event(), list[BaseException]()
 
     def on_done(error: BaseException | None) -> None:

@@ -24,6 +24,7 @@ def check(settings: Settings, service: str, configured: Sequence[Configured], ob
         found += _cron_problems(one)
         found += _reply_problems(settings, one)
         found += _timeout_problems(settings, one)
+        found += _idempotent_problems(one)
     found += overlaps(service, configured)
     found += _delivery_problems(settings)
     for model in objects.models:
@@ -74,6 +75,15 @@ def _reply_problems(settings: Settings, one: Configured) -> Iterator[Problem]:
         where = settings.get("delivery.deadLetter").where
         message = f"delivery.deadLetter is {dead!r}, which {one.function.name} reads: failed events would go round"
         yield Problem("error", where, message, "name another topic")
+
+
+def _idempotent_problems(one: Configured) -> Iterator[Problem]:
+    """Whoever relies on it must not be left alone with it in silence."""
+    if one.options["idempotent"].value:
+        message = f"{one.function.name}: idempotent is not built yet, and events may be handled twice"
+        yield Problem(
+            "error", one.location, message, "write the function so that a repetition harms nothing, and remove it"
+        )
 
 
 def _timeout_problems(settings: Settings, one: Configured) -> Iterator[Problem]:

@@ -198,7 +198,7 @@ FUNCTION_OPTIONS = Table(
         "timeout": Duration(doc="Longest try.", zero=False),
         "concurrency": Whole(doc="Tries at once in one process.", minimum=1),
         "retry": Whole(doc="Tries after the first."),
-        "idempotent": Flag(doc="Remember handled events."),
+        "idempotent": Flag(doc="Not built yet; refused where it is true."),
         "kafka": MapOf(doc="By the topic in the decorator.", item=KAFKA_OPTIONS),
         "cron": MapOf(doc="By the schedule in the decorator.", item=CRON_OPTIONS),
         "http": MapOf(doc="By the route in the decorator.", item=Table(fields=_REPLIES)),
