@@ -43,6 +43,8 @@ class Busy(UponError):
     """There is no room or nobody to answer right now; the same call may succeed in `after` seconds."""
 
     def __init__(self, message: str, after: float = 1.0) -> None:
+        if not 0 <= after < float("inf"):
+            raise ValueError(f"after must be a number of seconds >= 0, not {after!r}")
         super().__init__(message)
         self.after = after
 

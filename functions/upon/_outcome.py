@@ -117,22 +117,30 @@ class Reject(Exception):
 
 def failure_from(error: BaseException) -> Failed:
     """Map an exception that left a handler to its outcome: the only place where that is decided."""
+    text = _text_of(error)
     match error:
         case Retry():
-            return Failed("retry", str(error), after=error.after, cause=error)
+            return Failed("retry", text, after=error.after, cause=error)
         case Reject():
-            return Failed("rejected", str(error), status=error.status, cause=error)
+            return Failed("rejected", text, status=error.status, cause=error)
         case Draining():
-            return Failed("draining", str(error), after=error.after, cause=error)
+            return Failed("draining", text, after=error.after, cause=error)
         case Busy():
-            return Failed("overloaded", str(error), after=error.after, cause=error)
+            return Failed("overloaded", text, after=error.after, cause=error)
         case DeadlineExceeded():
-            return Failed("timeout", str(error), cause=error)
+            return Failed("timeout", text, cause=error)
         case TooLarge():
-            return Failed("rejected", str(error), cause=error)
+            return Failed("rejected", text, cause=error)
         case _:
-            text = str(error)
             return Failed("error", f"{type(error).__name__}: {text}" if text else type(error).__name__, cause=error)
+
+
+def _text_of(error: BaseException) -> str:
+    """Its text, fit for JSON: names of files may hold what UTF-8 can't write, and __str__ is the person's code."""
+    try:
+        return str(error).encode(errors="replace").decode()
+    except Exception:
+        return ""
 
 
 def invalid_from(error: DataError) -> Failed:

@@ -16,7 +16,7 @@ OnBatch: TypeAlias = Callable[[Sequence[Outcome]], None]
 class Sink(Protocol):
     """Takes events for functions. `function` names the one to run; without it, subscriptions decide.
 
-    Callbacks come from any thread, exactly once, must not block, and may come before the call returns.
+    Callbacks come from any thread, exactly once, must not block or raise, and may come before the call returns.
     """
 
     def submit(self, event: Event[Any], on_done: OnDone, *, function: str | None = None) -> None:

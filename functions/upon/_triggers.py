@@ -108,8 +108,11 @@ class HttpTrigger:
                 f"route {self.route!r} is taken: '/' and everything under {', '.join(RESERVED_ROUTES)} belong to Upon"
             )
         names = re.findall(r"{([^{}]*)}", path)
-        if not all(name.isidentifier() for name in names) or len(set(names)) < len(names):
-            raise UsageError(f"route {self.route!r}: path parameters must be distinct names, such as {{id}}")
+        if not all(name.isidentifier() and name.isascii() for name in names) or len(set(names)) < len(names):
+            raise UsageError(
+                f"route {self.route!r}: path parameters must be distinct names of letters a-z, digits and '_',"
+                " such as {id}"
+            )
         if re.search(r"[{}<>]", re.sub(r"{[^{}]*}", "", path)):
             raise UsageError(f"route {self.route!r}: a brace or angle bracket is out of place")
         object.__setattr__(self, "method", method)

@@ -130,6 +130,11 @@ class Client:
         kafka = KafkaConnection(("in-memory",), embedded=True)
         if isinstance(self._project, Function):
             return spec_from_functions(self._project, *self._functions, name=self._name, kafka=kafka)
+        if not isinstance(self._project, (str, os.PathLike)):
+            raise UsageError(
+                f"Client takes a func.yaml, a folder or decorated functions, not {self._project!r}: decorate it, for"
+                " instance with @upon.http"
+            )
         env = os.environ if self._env is None else self._env
         project = load_project(self._project, profile=self._profile, env=env)
         self._opened.callback(project.close)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from upon import DataError, Event, Function, Response
-from upon._event import as_event
+from upon._event import as_event, attribute_text
 from upon._outcome import DONE, Done, Failed, Outcome, failure_from, invalid_from
 from upon._reply import reply_event
 from upon._signature import analyse
@@ -36,12 +36,8 @@ class BoundFunction:
 
     def accepts(self, event: Event[Any]) -> bool:
         """Whether one of the @upon.cloudevent filters matches the event exactly."""
-        given = event._attributes
-        for wanted in self.filters:
-            for name, value in wanted:
-                if given.get(name) != value:
-                    break
-            else:
+        for wanted in self.filters:  # noqa: SIM110 - a generator costs more than the comparisons
+            if _matches(wanted, event._attributes):
                 return True
         return False
 
@@ -50,7 +46,7 @@ class BoundFunction:
         if not self.answers_elsewhere:
             return None
         for trigger in self.spec.function.triggers:
-            if _fits(trigger, event):
+            if _fits(trigger, event, self.service):
                 return trigger
         return None
 
@@ -76,7 +72,7 @@ class BoundFunction:
             return failure_from(entry)
         try:
             return self.outcome(event, entry)
-        except DataError as error:
+        except Exception as error:  # no JSON form, or an event of the SDK that is none
             return failure_from(error)
 
     def batch_outcomes(self, events: Sequence[Event[Any]], result: object) -> list[Outcome]:
@@ -101,9 +97,14 @@ class BoundFunction:
             try:
                 items.append(self.argument(event))
                 positions.append(index)
-            except DataError as error:
-                invalid[index] = invalid_from(error)
+            except Exception as error:
+                invalid[index] = unreadable(error)
         return items, positions, invalid
+
+
+def unreadable(error: Exception) -> Failed:
+    """Data that does not fit is the event's fault, anything else (a validator with a bug) is not."""
+    return invalid_from(error) if isinstance(error, DataError) else failure_from(error)
 
 
 def _argument(form: str, wanted: Any) -> Callable[[Event[Any]], Any]:
@@ -117,14 +118,25 @@ def _argument(form: str, wanted: Any) -> Callable[[Event[Any]], Any]:
     return lambda event: event._copy(data=read(event))
 
 
-def _fits(trigger: Trigger, event: Event[Any]) -> bool:
+def _fits(trigger: Trigger, event: Event[Any], service: str) -> bool:
     match trigger:
         case KafkaTrigger():
             return event.kafka is not None and event.kafka.topic == trigger.topic
         case CronTrigger():
             return event.type == PING
         case HttpTrigger():
-            return event.http is not None and event.source.endswith(trigger.path)
+            info = event.http
+            if info is None or event.source != f"/{service}{trigger.path}":
+                return False
+            return info.method == trigger.method or (info.method, trigger.method) == ("HEAD", "GET")
         case CloudEventTrigger():
-            given = event._attributes
-            return event.http is None and all(given.get(name) == value for name, value in trigger.attributes)
+            return event.http is None and _matches(trigger.attributes, event._attributes)
+
+
+def _matches(wanted: tuple[tuple[str, str], ...], given: dict[str, Any]) -> bool:
+    """Values are compared as text: in structured mode an extension may be a number, in binary mode it never is."""
+    for name, value in wanted:
+        held = given.get(name)
+        if held != value and (held is None or attribute_text(held) != value):
+            return False
+    return True

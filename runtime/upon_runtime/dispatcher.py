@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Callable, Sequence
+from contextvars import copy_context
 from functools import partial
 from typing import Any
 
-from upon import Busy, DataError, Event, Response
-from upon._engine import Invocation, Publisher, Sends, invocation
-from upon._outcome import Done, Failed, Outcome, failure_from, invalid_from
-from upon._reply import reply_event, reply_key
+from upon import Busy, Event
+from upon._engine import Invocation, Publisher, invocation
+from upon._outcome import Done, Failed, Outcome, failure_from
 from upon._sink import OnBatch, OnDone, OnItem
-from upon_runtime.binding import BoundFunction
-from upon_runtime.loop import LoopThread
+from upon_runtime.binding import BoundFunction, unreadable
+from upon_runtime.loop import LoopThread, place_at
 from upon_runtime.observe import Observer, Observers
+from upon_runtime.replies import write_reply
 from upon_runtime.spec import ServiceSpec
 from upon_runtime.watchdog import Watchdog
 from upon_runtime.workers import Gate, Workers
@@ -98,31 +100,15 @@ class Dispatcher:
             try:
                 outcome = self._deliver(bound, event, on_late)
             finally:
-                self._leave(gate)
-        return self._published(bound, event, outcome) if bound.answers_elsewhere else outcome
+                gate.leave()
+        return self.write_reply(bound, event, outcome)() if bound.answers_elsewhere else outcome
+
+    def write_reply(self, bound: BoundFunction, event: Event[Any], outcome: Outcome) -> Callable[[], Outcome]:
+        """See replies.write_reply: for who submits events that no source stands behind."""
+        return write_reply(self.publisher, bound, event, outcome)
 
     def _deliver(self, bound: BoundFunction, event: Event[Any], on_late: Callable[[Failed], None] | None) -> Outcome:
         return self._wait(bound, event) if bound.is_async else self._run(bound, event, on_late)
-
-    def _published(self, bound: BoundFunction, event: Event[Any], outcome: Outcome) -> Outcome:
-        """A reply_to of an HTTP or CloudEvent trigger is written before the caller hears of success."""
-        trigger = bound.trigger_of(event)
-        if trigger is None or trigger.reply_to is None or not isinstance(outcome, Done):
-            return outcome
-        reply = outcome.reply
-        if reply is None or (isinstance(reply, Response) and (reply.data is None or reply.status >= 400)):
-            return outcome
-        if self.publisher is None:
-            return Failed("error", f"reply_to={trigger.reply_to!r} needs Kafka, and none is configured")
-        sends = Sends()
-        try:
-            if isinstance(reply, Response):
-                reply = reply_event(event, reply, service=self.service, function=bound.name, type=trigger.reply_type)
-            self.publisher.publish(trigger.reply_to, reply, reply_key(event, reply), sends.begin())
-            sends.wait(bound.spec.timeout)
-        except Exception as error:  # whatever the broker says becomes this event's outcome
-            return failure_from(error)
-        return outcome
 
     def _wait(self, bound: BoundFunction, event: Event[Any]) -> Outcome:
         """An async handler's outcome; the second is for a loop that a handler blocks, so that nothing cancels it."""
@@ -181,28 +167,27 @@ class Dispatcher:
     async def _run_each_async(self, bound: BoundFunction, events: Sequence[Event[Any]], on_item: OnItem) -> None:
         gate = self._gates[bound.name]
         for index, event in enumerate(events):
-            await _enter(gate)
+            if not await place_at(gate):
+                on_item(index, _stopping())
+                return
             try:
                 outcome = await self._run_async(bound, event)
             finally:
-                self._leave(gate)
+                gate.leave()
             on_item(index, outcome)
             if not isinstance(outcome, Done):
                 return
 
     async def _run_batch_async(self, bound: BoundFunction, events: Sequence[Event[Any]], on_batch: OnBatch) -> None:
         gate = self._gates[bound.name]
-        await _enter(gate)
+        if not await place_at(gate):
+            on_batch([_stopping()] * len(events))
+            return
         try:
             outcomes = await self._batch_async(bound, events)
         finally:
-            self._leave(gate)
+            gate.leave()
         on_batch(outcomes)
-
-    def _leave(self, gate: Gate) -> None:
-        following = gate.leave()
-        if following is not None:
-            self._workers.hand_on(following)
 
     # One handler call
 
@@ -213,8 +198,11 @@ class Dispatcher:
         deadline = began + bound.spec.timeout
         _stamp((event,), bound.spec.timeout)
         key = self.watchdog.begin(deadline, lambda: self._strike(bound, event, on_late))
-        outcome = self._call(bound, event, deadline)
-        if not self.watchdog.end(key):
+        try:
+            outcome = self._call(bound, event, deadline)
+        finally:
+            in_time = self.watchdog.end(key)
+        if not in_time:
             outcome = _timeout(bound)
         self._observer.finished(bound.name, (event,), (outcome,), time.monotonic() - began)
         return outcome
@@ -222,18 +210,17 @@ class Dispatcher:
     def _call(self, bound: BoundFunction, event: Event[Any], deadline: float) -> Outcome:
         try:
             argument = bound.argument(event)
-        except DataError as error:
-            return invalid_from(error)
+        except Exception as error:
+            return unreadable(error)
         call = Invocation(bound.name, self.service, deadline, event)
-        token = invocation.set(call)
+        context = copy_context()  # what the handler sets there is not for the thread's next event
+        context.run(invocation.set, call)
         try:
-            result = bound.plain() if bound.takes_nothing else bound.plain(argument)
+            result = context.run(bound.plain) if bound.takes_nothing else context.run(bound.plain, argument)
             _confirm(call, deadline)
             return bound.outcome(event, result)
-        except (Exception, SystemExit) as error:
-            return failure_from(error)
-        finally:
-            invocation.reset(token)
+        except BaseException as error:
+            return _raised(error)
 
     async def _run_async(self, bound: BoundFunction, event: Event[Any]) -> Outcome:
         if bound.is_batch:
@@ -247,16 +234,12 @@ class Dispatcher:
     async def _call_async(self, bound: BoundFunction, event: Event[Any], deadline: float) -> Outcome:
         try:
             arguments = () if bound.takes_nothing else (bound.argument(event),)
-        except DataError as error:
-            return invalid_from(error)
+        except Exception as error:
+            return unreadable(error)
         try:
             return bound.outcome(event, await self._awaited(bound, arguments, deadline, event))
-        except (Exception, SystemExit) as error:
-            return failure_from(error)
-        except _Late:
-            return _timeout(bound)
-        except asyncio.CancelledError:  # only the end of the service cancels
-            return _stopping()
+        except BaseException as error:
+            return _raised_async(bound, error)
 
     def _strike(self, bound: BoundFunction, event: Event[Any], on_late: Callable[[Failed], None] | None) -> None:
         self._observer.late(bound.name, event, bound.spec.timeout)
@@ -277,8 +260,11 @@ class Dispatcher:
         deadline = began + bound.spec.timeout
         _stamp(events, bound.spec.timeout)
         key = self.watchdog.begin(deadline, lambda: self._strike(bound, events[0], on_late))
-        outcomes = self._call_batch(bound, events, deadline)
-        if not self.watchdog.end(key):
+        try:
+            outcomes = self._call_batch(bound, events, deadline)
+        finally:
+            in_time = self.watchdog.end(key)
+        if not in_time:
             outcomes = [_timeout(bound)] * len(events)
         self._observer.finished(bound.name, events, outcomes, time.monotonic() - began)
         return outcomes
@@ -289,15 +275,14 @@ class Dispatcher:
             return [invalid[index] for index in range(len(events))]
         good = [events[position] for position in positions]
         call = Invocation(bound.name, self.service, deadline)
-        token = invocation.set(call)
+        context = copy_context()
+        context.run(invocation.set, call)
         try:
-            result = bound.plain(items)
+            result = context.run(bound.plain, items)
             _confirm(call, deadline)
             outcomes = bound.batch_outcomes(good, result)
-        except (Exception, SystemExit) as error:
-            outcomes = [failure_from(error)] * len(good)
-        finally:
-            invocation.reset(token)
+        except BaseException as error:
+            outcomes = [_raised(error)] * len(good)
         return _merge(len(events), positions, outcomes, invalid)
 
     async def _batch_async(self, bound: BoundFunction, events: Sequence[Event[Any]]) -> Sequence[Outcome]:
@@ -312,12 +297,8 @@ class Dispatcher:
             try:
                 result = await self._awaited(bound, (items,), began + bound.spec.timeout)
                 outcomes = bound.batch_outcomes(good, result)
-            except (Exception, SystemExit) as error:
-                outcomes = [failure_from(error)] * len(good)
-            except _Late:
-                outcomes = [_timeout(bound)] * len(good)
-            except asyncio.CancelledError:
-                outcomes = [_stopping()] * len(good)
+            except BaseException as error:
+                outcomes = [_raised_async(bound, error)] * len(good)
         merged = _merge(len(events), positions, outcomes, invalid)
         self._observer.finished(bound.name, events, merged, time.monotonic() - began)
         return merged
@@ -362,6 +343,23 @@ class _Late(BaseException):
     """An async handler was cancelled at its deadline; not an Exception, so that no handler swallows it."""
 
 
+def _raised(error: BaseException) -> Failed:
+    """Whatever left a sync handler, as its outcome; only a ctrl-C, which the main thread gets, goes on."""
+    if isinstance(error, KeyboardInterrupt) and threading.current_thread() is threading.main_thread():
+        raise error
+    return failure_from(error)
+
+
+def _raised_async(bound: BoundFunction, error: BaseException) -> Failed:
+    """Whatever left an async handler, as its outcome; it may also have been cancelled, or await what was."""
+    if isinstance(error, _Late):
+        return _timeout(bound)
+    task = asyncio.current_task()
+    if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
+        return _stopping()
+    return failure_from(error)
+
+
 def _timeout(bound: BoundFunction) -> Failed:
     return Failed("timeout", f"{bound.name} took longer than {bound.spec.timeout:g} s")
 
@@ -388,15 +386,3 @@ def _merge(
 ) -> list[Outcome]:
     by_position = dict(zip(positions, outcomes, strict=True)) | invalid
     return [by_position[index] for index in range(count)]
-
-
-async def _enter(gate: Gate) -> None:
-    """Wait for a place without blocking the loop."""
-    loop = asyncio.get_running_loop()
-    free = asyncio.Event()
-    if not gate.enter_or_wait(lambda: _free(loop, free)):
-        await free.wait()
-
-
-def _free(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
-    loop.call_soon_threadsafe(event.set)

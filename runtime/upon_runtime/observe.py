@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any, Protocol
 
 from upon import Event
 from upon._outcome import Outcome
+
+log = logging.getLogger("upon.observe")
 
 
 class Observer(Protocol):
@@ -22,7 +25,7 @@ class Observer(Protocol):
 
 
 class Observers:
-    """Several as one."""
+    """Several as one. An outcome is not lost because one of them fails."""
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
@@ -31,11 +34,17 @@ class Observers:
         self, function: str, events: Sequence[Event[Any]], outcomes: Sequence[Outcome], seconds: float
     ) -> None:
         for observer in self._observers:
-            observer.finished(function, events, outcomes, seconds)
+            try:
+                observer.finished(function, events, outcomes, seconds)
+            except Exception:
+                log.exception("%s failed", type(observer).__name__)
 
     def late(self, function: str, event: Event[Any], timeout: float) -> None:
         for observer in self._observers:
-            observer.late(function, event, timeout)
+            try:
+                observer.late(function, event, timeout)
+            except Exception:
+                log.exception("%s failed", type(observer).__name__)
 
 
 def origin(event: Event[Any]) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import signal
-import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Protocol
 
 from upon_runtime.service import Service
@@ -16,10 +18,37 @@ log = logging.getLogger("upon.process")
 
 ENDED_AT_ONCE = 1  # exit status after a second signal or a passed deadline
 ONE_PRESS = 0.25  # seconds
+LOOK = 0.5  # seconds
 
 
 class HttpServer(Protocol):
     def stop(self, timeout: float) -> bool: ...
+
+
+class Stop:
+    """As threading.Event, which a signal handler must not set: it may interrupt a wait that holds its lock.
+
+    Another thread may get the signal, and Python runs the handler on the main one, which nothing wakes. So it looks.
+    """
+
+    def __init__(self) -> None:
+        self._set = False
+        self._woken: SimpleQueue[None] = SimpleQueue()  # whose put is made for signal handlers
+
+    def is_set(self) -> bool:
+        return self._set
+
+    def set(self) -> None:
+        self._set = True
+        self._woken.put(None)
+
+    def wait(self, timeout: float = math.inf) -> bool:
+        """On the main thread, at most `timeout` seconds; whether it is set."""
+        deadline = time.monotonic() + timeout
+        while not self._set and (left := deadline - time.monotonic()) > 0:
+            with suppress(Empty):
+                self._woken.get(timeout=min(left, LOOK))
+        return self._set
 
 
 class Signals:
@@ -30,7 +59,7 @@ class Signals:
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.stop = threading.Event()
+        self.stop = Stop()
         self._clock = clock
         self._first = (0, 0.0)
         self._before: dict[int, object] = {}

@@ -6,10 +6,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Any, TypeAlias
 
-from upon import Model, Resource, Topic, UponError
+from upon import Model, Resource, Topic, UponError, UsageError
 from upon._engine import Publisher
 from upon_runtime.dispatcher import Dispatcher
 from upon_runtime.logs import EventLog
@@ -56,6 +57,8 @@ class Service:
 
     def open(self) -> None:
         """Open models and resources and connect the topics; ready afterwards. Raises what they raise."""
+        if self.ready or self._closed:
+            raise UsageError(f"the service {self.spec.name} was opened or closed already: make a new one")
         try:
             for topic in self.spec.topics:
                 self._connect(topic)
@@ -88,7 +91,10 @@ class Service:
 
     def pause_sources(self) -> None:
         for source in self.sources:
-            source.pause()
+            try:
+                source.pause()
+            except Exception:  # the others still have to be paused
+                log.exception("source %s did not pause", source.name)
 
     def close(self, timeout: float) -> bool:
         """Stop sources, finish handlers, close resources and models; False when handlers had to be left behind."""
@@ -99,12 +105,26 @@ class Service:
         self.begin_drain()
         deadline = time.monotonic() + timeout
         self.pause_sources()
-        for source in self.sources:
-            source.stop(max(deadline - time.monotonic(), 0.1))
-        done = self.dispatcher.close(max(deadline - time.monotonic(), 0.1))
+        stopped = self._stop_sources(max(deadline - time.monotonic(), 0.1))
+        done = self.dispatcher.close(max(deadline - time.monotonic(), 0.1)) and stopped
         self.ready = False
         self._opened.close()
         return done
+
+    def _stop_sources(self, timeout: float) -> bool:
+        """All at once: one that needs its whole time must not take it from another's last commit."""
+        if not self.sources:
+            return True
+        with ThreadPoolExecutor(len(self.sources), "upon-stop") as pool:
+            return all(list(pool.map(lambda source: self._stop(source, timeout), self.sources)))
+
+    def _stop(self, source: Source, timeout: float) -> bool:
+        try:
+            source.stop(timeout)
+        except Exception:  # the rest still has to be closed
+            log.exception("source %s did not stop", source.name)
+            return False
+        return True
 
     def alive(self) -> bool:
         """False once handlers past their deadline hold every place: only a restart helps."""
@@ -120,7 +140,7 @@ class Service:
             "status": status,
             "service": self.spec.name,
             "functions": sorted(self.dispatcher.functions),
-            "models": {name: {"provider": opened.provider} for name, opened in self.models.items()},
+            "models": {name: {"provider": opened.provider} for name, opened in self.models.copy().items()},
             "sources": self.source_states(),
         }
 

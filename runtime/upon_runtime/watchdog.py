@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import logging
 import threading
 import time
 from collections.abc import Callable
 from typing import TypeAlias
+
+log = logging.getLogger("upon.watchdog")
 
 OnLate: TypeAlias = Callable[[], None]
 
@@ -71,10 +74,13 @@ class Watchdog:
                     self._wake.set()
 
     def _look(self, now: float) -> None:
-        for key, (deadline, on_late) in list(self._watched.items()):
+        for key, (deadline, on_late) in self._watched.copy().items():
             if now >= deadline:
                 self._late.add(key)
                 if self._watched.pop(key, None) is None:
                     self._late.discard(key)
                     continue
-                on_late()
+                try:
+                    on_late()
+                except Exception:  # the other calls are watched all the same
+                    log.exception("what was to happen at a deadline failed")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from queue import SimpleQueue
 from typing import TypeAlias
 
 from upon import Draining, Overloaded
 
-Job: TypeAlias = Callable[[], None]
+log = logging.getLogger("upon.workers")
+
+Job: TypeAlias = Callable[[], object]
 
 
 class Gate:
@@ -31,31 +34,36 @@ class Gate:
             self.running += 1
             return True
 
-    def enter_or_wait(self, job: Job) -> bool:
-        """True: run the job now. False: it is kept, and some later leave() returns it."""
+    def enter_or_wait(self, resume: Job) -> bool:
+        """True: go on now. False: some later leave() hands its place over and calls `resume`, which must not block."""
         with self._lock:
             if self.limit is not None and self.running >= self.limit:
-                self._waiting.append(job)
+                self._waiting.append(resume)
                 return False
             self.running += 1
             return True
 
-    def leave(self) -> Job | None:
-        """The place is free, or handed straight to the job that is returned."""
+    def leave(self) -> None:
+        """The place is free, or handed straight to the one that has waited longest."""
         with self._lock:
-            if self._waiting:
-                return self._waiting.popleft()
-            self.running -= 1
-            return None
+            if not self._waiting:
+                self.running -= 1
+                return
+            resume = self._waiting.popleft()
+        resume()
 
 
 class Workers:
-    """Threads for sources. `limit` bounds jobs waiting and running: over it, Overloaded."""
+    """Threads for sources, started as they are needed. `limit` bounds jobs waiting and running: over it, Overloaded.
+
+    Not a ThreadPoolExecutor: at the end of the process that waits for its threads, and a handler may never return.
+    """
 
     def __init__(self, threads: int = 64, limit: int = 10_000) -> None:
         self.threads = threads
         self._limit = limit
-        self._pool = ThreadPoolExecutor(threads, "upon-worker")
+        self._queue: SimpleQueue[Job | None] = SimpleQueue()
+        self._pool: list[threading.Thread] = []
         self._idle = threading.Condition()
         self._jobs = 0
         self._closed = False
@@ -67,26 +75,41 @@ class Workers:
                 raise Draining("the service is stopping")
             if self._jobs >= self._limit:
                 raise Overloaded(f"{self._jobs} events wait already, the limit is {self._limit}")
+            if len(self._pool) <= self._jobs and len(self._pool) < self.threads:
+                self._start()
             self._jobs += 1
-        if gate.enter_or_wait(lambda: self._work(job, gate)):
-            self._pool.submit(self._work, job, gate)
+
+        def work() -> None:
+            self._work(job, gate)
+
+        if gate.enter_or_wait(lambda: self._queue.put(work)):
+            self._queue.put(work)
+
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"upon-worker_{len(self._pool)}", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # the system has no thread left
+            if not self._pool:
+                raise Overloaded(f"no thread to handle events: {error}") from error
+            return
+        self._pool.append(thread)
+
+    def _serve(self) -> None:
+        while (job := self._queue.get()) is not None:
+            job()
 
     def _work(self, job: Job, gate: Gate) -> None:
         try:
             job()
+        except BaseException:  # a callback's; what a handler raises is an outcome
+            log.exception("a callback failed")
         finally:
-            following = gate.leave()
-            if following is not None:
-                self.hand_on(following)
+            gate.leave()
             with self._idle:
                 self._jobs -= 1
                 if self._jobs == 0:
                     self._idle.notify_all()
-
-    def hand_on(self, job: Job) -> None:
-        """Run a job that waited at a gate and was given its place."""
-        with suppress(RuntimeError):  # the pool was given up, and its jobs with it
-            self._pool.submit(job)
 
     @property
     def jobs(self) -> int:
@@ -94,8 +117,13 @@ class Workers:
 
     def close(self, timeout: float) -> bool:
         """Take no new jobs and wait for those that are there; False when some still run after `timeout` seconds."""
+        deadline = time.monotonic() + timeout
         with self._idle:
             self._closed = True
             done = self._idle.wait_for(lambda: self._jobs == 0, timeout)
-        self._pool.shutdown(wait=done, cancel_futures=not done)
+        for _ in self._pool:
+            self._queue.put(None)
+        if done:
+            for thread in self._pool:
+                thread.join(max(deadline - time.monotonic(), 1.0))
         return done

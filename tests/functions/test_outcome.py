@@ -79,9 +79,10 @@ def test_invalid_data_keeps_its_pointers() -> None:
 
 
 @pytest.mark.parametrize("after", [-1, float("nan"), float("inf")])
-def test_retry_refuses_a_delay_that_is_none(after: float) -> None:
-    with pytest.raises(ValueError, match="after must be a number of seconds >= 0"):
-        Retry(after=after)
+def test_a_delay_that_is_none_is_refused(after: float) -> None:
+    for make in (Retry, upon.Overloaded):
+        with pytest.raises(ValueError, match="after must be a number of seconds >= 0"):
+            make("later", after=after)
 
 
 @pytest.mark.parametrize("status", [200, 399, 500])

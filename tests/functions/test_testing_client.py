@@ -241,6 +241,15 @@ def test_a_model_that_does_not_open_leaves_nothing(tmp_path: Path) -> None:
     assert bad._opened is None
 
 
+def test_a_function_without_a_decorator_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"not <function .*: decorate it, for instance"), Client(len_of):  # type: ignore[arg-type]
+        pass
+
+
+def len_of(data: str) -> int:
+    return len(data)
+
+
 def test_a_client_that_is_not_open_says_so() -> None:
     client = Client(score)
     for use in (lambda: client.send({}), client.settle, lambda: client.advance(1), lambda: client.dead("a")):

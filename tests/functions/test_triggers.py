@@ -41,6 +41,7 @@ def test_routes(route: str, method: str, path: str) -> None:
         ("GET /a/{}", "path parameters must be distinct names"),
         ("GET /a/{b c}", "must be a method and a path"),
         ("GET /a/{1}", "path parameters must be distinct names"),
+        ("GET /a/{näme}", "path parameters must be distinct names of letters a-z"),
         ("GET /{a}/{a}", "path parameters must be distinct names"),
         ("GET /a/{b", "a brace or angle bracket is out of place"),
         ("GET /a}", "a brace or angle bracket is out of place"),

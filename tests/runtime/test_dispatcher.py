@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextvars import ContextVar
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import pytest
 from cloudevents.core.base import BaseCloudEvent
 from cloudevents.core.v1.event import CloudEvent
+from pydantic import BaseModel, field_validator
 
 import upon
 from support.services import dispatcher_of
-from upon import Event
+from upon import Event, HttpInfo
+from upon._engine import invocation
 from upon._outcome import Done, Failed, Outcome
 from upon_runtime.dispatcher import Dispatcher
 
@@ -75,6 +80,11 @@ def purged(event: Event) -> None:
     return None
 
 
+@upon.cloudevent(type="n", level="5")
+def numbered(event: Event) -> None:
+    return None
+
+
 def plain(event: Event) -> Any:
     return event.data
 
@@ -87,14 +97,18 @@ def plain(event: Event) -> Any:
         ({"type": "deleted", "source": "/b", "tenant": "x"}, None, "purged"),
         ({"type": "deleted", "source": "/b"}, None, "no function subscribes to type 'deleted' and source '/b'"),
         ({"type": "deleted", "source": "/a", "tenant": "x"}, None, "deleted, purged all match"),
+        ({"type": "n", "level": 5}, None, "numbered"),
+        ({"type": "n", "level": "5"}, None, "numbered"),
+        ({"type": "n", "level": 6}, None, "no function subscribes"),
+        ({"type": "n"}, None, "no function subscribes"),
         ({"type": "other"}, "created", "created"),
-        ({"type": "created"}, "nobody", "there is no function 'nobody': svc has created, deleted, purged"),
+        ({"type": "created"}, "nobody", "there is no function 'nobody': svc has created, deleted, numbered, purged"),
     ],
 )
 def test_exactly_one_subscription_must_match(
-    make: Any, attributes: dict[str, str], function: str | None, expected: str
+    make: Any, attributes: dict[str, Any], function: str | None, expected: str
 ) -> None:
-    found = make(created, deleted, purged).find(Event.of(**attributes), function)
+    found = make(created, deleted, purged, numbered).find(Event.of(**attributes), function)
     if isinstance(found, Failed):
         assert found.kind == "unsubscribed"
         assert expected in found.error
@@ -163,6 +177,100 @@ def test_what_a_handler_raises_becomes_its_outcome(make: Any, error: BaseExcepti
         assert (kind, text) == (outcome.kind, outcome.error)
 
 
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise KeyError("no text")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (KeyboardInterrupt(), "KeyboardInterrupt"),
+        (SystemExit(3), "SystemExit: 3"),
+        (GeneratorExit(), "GeneratorExit"),
+        (asyncio.CancelledError("own task"), "CancelledError: own task"),
+        (Unprintable(), "Unprintable"),
+        (ValueError("file \udcff"), "ValueError: file ?"),
+    ],
+)
+def test_whatever_a_handler_raises_there_is_one_outcome(make: Any, error: BaseException, text: str) -> None:
+    def one(event: Event) -> None:
+        raise error
+
+    async def one_async(event: Event) -> None:
+        raise error
+
+    def several(events: list[Event]) -> None:
+        raise error
+
+    async def several_async(events: list[Event]) -> None:
+        raise error
+
+    dispatcher = make(one, one_async, several, several_async)
+    for name in ("one", "one_async", "several", "several_async"):
+        seen = Collected()
+        dispatcher.submit_run([Event.of()], seen, function=name)
+        dispatcher.submit_batch([Event.of(), Event.of()], seen, function=name)
+        assert [("error", text)] * 3 == [(outcome.kind, outcome.error) for outcome in seen.wait(3)]
+    assert not dispatcher.watchdog._watched
+    assert 0 == dispatcher.watchdog.late
+
+
+def test_ctrl_c_on_the_main_thread_goes_on(make: Any) -> None:
+    def pressed(event: Event) -> None:
+        raise KeyboardInterrupt
+
+    dispatcher = make(pressed)
+    with pytest.raises(KeyboardInterrupt):
+        dispatcher.deliver(Event.of())
+    assert not dispatcher.watchdog._watched
+
+
+def test_a_task_that_ends_the_process_does_not_end_the_event_loop(make: Any, caplog: pytest.LogCaptureFixture) -> None:
+    async def careless(event: Event) -> None:
+        async def leave() -> None:
+            sys.exit(3)
+
+        if event.data:
+            await asyncio.create_task(leave())
+
+    dispatcher = make(upon.options(timeout=2)(careless))
+    assert ("error", "SystemExit: 3") == attrgetter("kind", "error")(dispatcher.deliver(Event.of(True)))
+    assert "done" == dispatcher.deliver(Event.of(False)).kind
+    assert "the event loop goes on" in caplog.text
+
+
+class Picky(BaseModel):
+    number: int
+
+    @field_validator("number")
+    @classmethod
+    def check(cls, value: int) -> int:
+        return {1: 1}[value]
+
+
+def test_a_validator_with_a_bug_is_an_error_of_that_event(make: Any) -> None:
+    def one(picky: Picky) -> None: ...
+
+    async def one_async(picky: Picky) -> None: ...
+
+    def several(pickies: list[Picky]) -> None: ...
+
+    async def several_async(pickies: list[Picky]) -> None: ...
+
+    dispatcher = make(one, one_async, several, several_async)
+    for name, kinds in (("one", ["done", "error"]), ("several", ["done", "error", "done"])):
+        for function in (name, name + "_async"):
+            seen = Collected()
+            events = [Event.of({"number": number}) for number in (1, 2, 1)]
+            submit = dispatcher.submit_batch if name == "several" else dispatcher.submit_run
+            submit(events, seen, function=function)
+            outcomes = seen.wait(len(kinds))
+            assert kinds == seen.kinds
+            assert "KeyError: 2" == outcomes[1].error
+    assert not dispatcher.watchdog._watched
+
+
 def test_an_event_of_the_cloudevents_sdk_is_a_reply_too(make: Any) -> None:
     def answer(event: BaseCloudEvent) -> BaseCloudEvent:
         return CloudEvent({"id": "7", "source": "/sdk", "type": event.get_type() + ".done"}, {"a": 1})
@@ -185,6 +293,29 @@ def test_sync_handlers_run_on_the_delivering_thread(make: Any) -> None:
         return threading.get_ident()
 
     assert threading.get_ident() == make(where).deliver(Event.of()).reply.data
+
+
+def test_context_variables_do_not_leak_from_one_event_to_the_next(make: Any) -> None:
+    tenant: ContextVar[Any] = ContextVar("tenant", default=None)
+
+    def one(event: Event) -> Any:
+        before = tenant.get()
+        tenant.set(event.data)
+        return before
+
+    async def one_async(event: Event) -> Any:
+        return one(event)
+
+    def several(events: list[Event]) -> list[Any]:
+        return [one(event) for event in events]
+
+    dispatcher = make(one, one_async, several)
+    tenant.set("caller's")
+    for name in ("one", "one_async", "several"):
+        seen = [dispatcher.deliver(Event.of(data), function=name).reply.data for data in ("a", "b")]
+        assert ["caller's"] * 2 == seen
+    assert "caller's" == tenant.get()
+    assert invocation.get() is None
 
 
 def test_async_handlers_share_one_loop(make: Any) -> None:
@@ -382,6 +513,22 @@ def test_a_batch_for_a_single_handler_is_handled_one_by_one(make: Any) -> None:
     assert [1, 2] == [outcome.reply.data for outcome in seen.wait(2)]
 
 
+def test_one_reply_that_is_no_event_fails_alone(make: Any) -> None:
+    class Nameless:
+        def get_attributes(self) -> dict[str, str]:
+            return {"id": "", "source": "/s", "type": "t"}
+
+        def get_data(self) -> None: ...
+
+    def answer(events: list[Event]) -> list[Any]:
+        return [Nameless(), {"a": 1}]
+
+    seen = Collected()
+    make(answer).submit_batch([Event.of(), Event.of()], seen)
+    seen.wait(2)
+    assert ["error", "done"] == seen.kinds
+
+
 def test_a_batch_that_raises_or_is_late_fails_as_a_whole(make: Any) -> None:
     def broken(events: list[Event]) -> None:
         raise upon.Retry("not now")
@@ -485,6 +632,21 @@ def test_a_reply_to_of_an_http_trigger_is_written_before_the_answer(make: Any) -
     assert "order.done" == outcome.reply.type
 
 
+def test_each_trigger_of_a_function_has_its_own_reply_to(make: Any) -> None:
+    @upon.http("POST /score", reply_to="wrong", reply_type="wrong")
+    @upon.http("GET /a/score", reply_to="wrong", reply_type="wrong")
+    @upon.http("POST /a/score", reply_to="right", reply_type="right")
+    def score(event: Event) -> dict[str, int]:
+        return {"n": 1}
+
+    dispatcher = make(score)
+    dispatcher.publisher = SlowPublisher()
+    attributes = {"specversion": "1.0", "id": "1", "source": "/svc/a/score", "type": "upon.http.request"}
+    request = Event._trusted(attributes, None, http=HttpInfo("POST", "/a/score"))
+    assert "done" == dispatcher.deliver(request).kind
+    assert [("right", "right")] == [(topic, event.type) for topic, event, _ in dispatcher.publisher.published]
+
+
 # The end
 
 
@@ -499,6 +661,49 @@ def test_close_finishes_what_waits_and_refuses_what_comes(make: Any) -> None:
     assert dispatcher.close(5)
     dispatcher.submit(Event.of(), seen)
     assert ["done"] * 5 + ["draining"] == seen.kinds
+
+
+def test_close_finishes_async_handlers_that_wait_for_their_turn(make: Any) -> None:
+    async def brief(event: Event) -> None:
+        await asyncio.sleep(0.02)
+
+    dispatcher = make(upon.options(concurrency=1)(brief))
+    seen = Collected()
+    for _ in range(5):
+        dispatcher.submit(Event.of(), seen)
+    assert dispatcher.close(5)
+    assert ["done"] * 5 == seen.kinds
+
+
+def test_async_handlers_that_never_had_their_turn_are_told_so() -> None:
+    async def forever(event: Event) -> None:
+        await asyncio.sleep(60)
+
+    async def forever_batch(events: list[Event]) -> None:
+        await asyncio.sleep(60)
+
+    for function in (forever, forever_batch):
+        dispatcher = dispatcher_of(upon.options(concurrency=1)(function))
+        seen = Collected()
+        for _ in range(3):
+            dispatcher.submit_batch([Event.of()], seen)
+        assert not dispatcher.close(0.2)
+        seen.wait(3)
+        assert ["draining"] * 3 == seen.kinds
+
+
+def test_a_task_that_a_handler_left_behind_does_not_hold_up_the_end(make: Any) -> None:
+    kept: list[asyncio.Task[bool]] = []
+
+    async def start(event: Event) -> None:
+        kept.append(asyncio.create_task(asyncio.Event().wait()))
+
+    dispatcher = make(start)
+    dispatcher.deliver(Event.of())
+    began = time.monotonic()
+    assert dispatcher.close(5)
+    assert time.monotonic() - began < 2
+    assert kept[0].cancelled()
 
 
 def test_close_gives_up_in_time_and_says_so() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +13,10 @@ from werkzeug.test import Client, TestResponse
 
 import upon
 from support.http import opened
+from support.services import spec_of
 from upon import Event
 from upon_runtime.http import batch, create_app
+from upon_runtime.service import Service
 
 BATCH = "application/cloudevents-batch+json"
 OUTCOMES = "application/vnd.upon.outcomes+json"
@@ -131,3 +134,39 @@ def test_the_wait_is_bounded(client: Client, monkeypatch: pytest.MonkeyPatch) ->
     answers = json.loads(send(client, item(0, "slow"), item(1.5, "slow")).data)
     assert time.monotonic() - began < 1.2
     assert ["done", "timeout"] == [answer["outcome"] for answer in answers]
+
+
+class Publisher:
+    """Confirms a while later; records of the key b"bad" are refused."""
+
+    def __init__(self) -> None:
+        self.written: list[tuple[str, Any]] = []
+
+    def publish(self, topic: str, event: Event[Any], key: bytes | None, on_done: Any) -> None:
+        self.written.append((topic, event.data))
+        error = upon.Overloaded("the broker is away") if key == b"bad" else None
+        threading.Timer(0.1, on_done, (error,)).start()
+
+
+@upon.cloudevent(type="one", reply_to="answers")
+def one(event: Event) -> int | None:
+    return double.plain(event)
+
+
+@upon.cloudevent(type="several", reply_to="answers")
+def several(items: list[int]) -> list[int]:
+    return [item * 2 for item in items]
+
+
+@pytest.mark.parametrize("kind", ["one", "several"])
+def test_replies_are_written_to_their_topic_before_the_answer(kind: str) -> None:
+    publisher = Publisher()
+    service = Service(spec_of(one, several), publisher=publisher, logged=False)
+    service.open()
+    items = [item(number, kind) for number in range(9)] + [item(9, kind, partitionkey="bad")]
+    began = time.monotonic()
+    outcomes = send(create_app(service).test_client(), *items).json
+    assert 0.1 <= time.monotonic() - began < 0.8  # confirmed together
+    assert ["done"] * 9 + ["overloaded"] == [outcome["outcome"] for outcome in outcomes]
+    assert [("answers", number * 2) for number in range(10)] == publisher.written
+    assert service.close(5)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -30,6 +31,16 @@ def test_the_handlers_of_before_come_back() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         assert signals.stop.wait(5)
     assert before == signal.getsignal(signal.SIGTERM)
+
+
+def test_a_signal_that_another_thread_gets_is_noticed() -> None:
+    with Signals() as signals:
+        other = threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGTERM))
+        other.start()
+        began = time.monotonic()
+        assert signals.stop.wait(10)
+        assert time.monotonic() - began < 5
+        other.join()
 
 
 def test_one_press_that_arrives_twice_is_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,52 @@ def test_a_source_that_can_not_start_stops_the_others() -> None:
     assert ["start a", "stop a"] == acts
 
 
+def test_an_observer_that_raises_loses_no_outcome(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def finished(self, *args: Any) -> None:
+            raise BrokenPipeError
+
+        def late(self, *args: Any) -> None:
+            raise BrokenPipeError
+
+    service = Service(spec_of(handle), observers=[Broken()])
+    service.open()
+    assert "done" == service.dispatcher.deliver(Event.of()).kind
+    assert "BrokenPipeError" in caplog.text
+    assert service.close(5)
+
+
+def test_a_source_that_does_not_stop_keeps_nothing_open(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Recorded):
+        def pause(self) -> None:
+            raise OSError("no pause")
+
+        def stop(self, timeout: float) -> bool:
+            raise OSError("no stop")
+
+    acts: list[str] = []
+    sources = [Broken("a", acts), Recorded("b", acts)]
+    service = Service(spec_of(handle, resources=resources(acts)), make_sources=lambda _: sources)
+    service.open()
+    service.start_sources()
+    assert 1 == drain(service, Recorded("server", acts), delay=0, timeout=5)
+    assert ["stop server", "pause b", "stop b", "close second", "close first"] == acts[-5:]
+    assert "no pause" in caplog.text
+    assert "no stop" in caplog.text
+
+
+def test_a_service_opens_once() -> None:
+    service = Service(spec_of(handle))
+    service.open()
+    with pytest.raises(upon.UsageError, match="was opened or closed already"):
+        service.open()
+    assert service.ready
+    assert service.close(5)
+    with pytest.raises(upon.UsageError, match="was opened or closed already"):
+        service.open()
+    assert not service.ready
+
+
 def test_topics_are_bound_while_it_runs() -> None:
     class Publisher:
         def publish(self, topic: str, event: Event[Any], key: bytes | None, on_done: Any) -> None:
@@ -137,3 +184,18 @@ def test_a_missing_model_file_names_its_whole_path(tmp_path: Path) -> None:
     service = Service(spec_of(handle, models=(upon.Model("m", "models/none.onnx"),), folder=tmp_path))
     with pytest.raises(upon.ModelError, match=str(tmp_path / "models/none.onnx")):
         service.open()
+
+
+def test_sources_stop_side_by_side() -> None:
+    both = threading.Barrier(2)
+
+    class Slow(Recorded):
+        def stop(self, timeout: float) -> bool:
+            both.wait(5)  # passes only when the other stops at the same time
+            return super().stop(timeout)
+
+    acts: list[str] = []
+    service = Service(spec_of(handle), make_sources=lambda _: [Slow("a", acts), Slow("b", acts)])
+    service.open()
+    assert service.close(5)
+    assert {"pause a", "pause b", "stop a", "stop b"} == set(acts)

@@ -69,3 +69,11 @@ def test_exactly_one_side_wins(watchdog: Watchdog) -> None:
         time.sleep(0.01)
     assert ended.count(False) == len(struck)
     assert 0 == watchdog.late
+
+
+def test_a_callback_that_raises_does_not_end_the_watch(watchdog: Watchdog, caplog: pytest.LogCaptureFixture) -> None:
+    struck = threading.Event()
+    watchdog.begin(time.monotonic(), lambda: 1 / 0)  # type: ignore[arg-type,return-value]
+    watchdog.begin(time.monotonic() + 0.2, struck.set)
+    assert struck.wait(5)
+    assert "ZeroDivisionError" in caplog.text

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 
 import pytest
 
+from support.http import eventually
 from upon import Draining, Overloaded
 from upon_runtime.workers import Gate, Workers
 
@@ -66,3 +69,41 @@ def test_close_gives_up_after_its_timeout() -> None:
     assert not workers.close(0.1)
     assert time.monotonic() - began < 3
     release.set()
+
+
+def test_a_job_that_raises_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    workers = Workers(threads=1)
+    workers.run(lambda: 1 / 0, Gate(None))  # type: ignore[arg-type,return-value]
+    assert workers.close(5)
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_no_more_threads_than_jobs_at_once() -> None:
+    workers = Workers(threads=3)
+    for _ in range(5):
+        done = threading.Event()
+        workers.run(done.set, Gate(None))
+        assert done.wait(5)
+        assert eventually(lambda: workers.jobs == 0)
+    assert 1 == len(workers._pool)
+    release = threading.Event()
+    for _ in range(5):
+        workers.run(lambda: release.wait(5), Gate(None))  # type: ignore[arg-type,return-value]
+    assert 3 == len(workers._pool)
+    release.set()
+    assert workers.close(5)
+    assert not any(thread.is_alive() for thread in workers._pool)
+
+
+STUCK = """
+import time
+from upon_runtime.workers import Gate, Workers
+workers = Workers()
+workers.run(lambda: time.sleep(30), Gate(None))
+print(workers.close(0.1))
+"""
+
+
+def test_a_job_without_an_end_does_not_keep_the_process_alive() -> None:
+    ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=15)
+    assert (0, "False\n", "") == (ended.returncode, ended.stdout, ended.stderr)

@@ -29,7 +29,7 @@ def deliver_all(
     """
     collected = _Collected(len(items))
     batches: dict[str, list[int]] = {}
-    longest = 0.0
+    found: dict[int, BoundFunction] = {}
     for index, event in enumerate(items):
         if isinstance(event, MalformedEvent):
             collected.put(index, Failed("malformed", str(event)))
@@ -38,7 +38,7 @@ def deliver_all(
         if isinstance(bound, Failed):
             collected.put(index, bound)
             continue
-        longest = max(longest, bound.spec.timeout)
+        found[index] = bound
         if bound.is_batch:
             batches.setdefault(bound.name, []).append(index)
         else:
@@ -47,7 +47,23 @@ def deliver_all(
         for part in _parts(indexes, dispatcher.functions[name]):
             events = [event for index in part if isinstance(event := items[index], Event)]
             dispatcher.submit_batch(events, partial(collected.put_all, part), function=name)
-    return collected.wait(longest + GRACE)
+    outcomes = collected.wait(max((bound.spec.timeout for bound in found.values()), default=0.0) + GRACE)
+    return _replies_written(dispatcher, items, found, outcomes)
+
+
+def _replies_written(
+    dispatcher: Dispatcher,
+    items: Sequence[Event[Any] | MalformedEvent],
+    found: dict[int, BoundFunction],
+    outcomes: list[Outcome],
+) -> list[Outcome]:
+    """The outcomes once the replies with a topic are there; written together, and in the order of the items."""
+    confirmed = {
+        index: dispatcher.write_reply(bound, event, outcomes[index])
+        for index, bound in found.items()
+        if bound.answers_elsewhere and isinstance(event := items[index], Event)
+    }
+    return [confirmed[index]() if index in confirmed else outcome for index, outcome in enumerate(outcomes)]
 
 
 def _parts(indexes: list[int], bound: BoundFunction) -> list[list[int]]:
