@@ -79,6 +79,7 @@ def test_version() -> None:
         (OSError(errno.EADDRINUSE, "in use"), Exit.UNAVAILABLE),
         (PermissionError(errno.EACCES, "denied", "/root/x"), Exit.FAILED),
         (KeyboardInterrupt(), Exit.INTERRUPTED),
+        (BrokenPipeError(errno.EPIPE, "Broken pipe"), None),
         (ZeroDivisionError(), None),
     ],
 )

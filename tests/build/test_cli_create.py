@@ -36,6 +36,23 @@ def test_a_path_is_a_name_with_a_place() -> None:
     assert "name: demo\n" in Path("some/where/demo/func.yaml").read_text()
 
 
+def test_a_dot_is_the_folder_one_is_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("demo").mkdir()
+    monkeypatch.chdir("demo")
+
+    result = CliRunner().invoke(main, ["create", "."])
+
+    assert result.exit_code == 0, result.output
+    assert "name: demo\n" in Path("func.yaml").read_text()
+    assert "\n  func check && func run\n" in result.output
+
+
+def test_the_next_command_can_be_pasted() -> None:
+    result = CliRunner().invoke(main, ["create", "some where/demo"])
+
+    assert "\n  cd 'some where/demo' && func check && func run\n" in result.output
+
+
 def test_an_empty_folder_is_taken() -> None:
     Path("demo").mkdir()
 
@@ -67,8 +84,9 @@ def test_a_file_of_that_name_is_refused() -> None:
     [
         ("My_Service", "try 'my-service'"),
         ("9lives", "try 'lives'"),
+        ("Ünï", "try 'uni'"),
         ("-x-", "try 'x'"),
-        ("Ümlaut", "try 'mlaut'"),
+        ("Ümlaut", "try 'umlaut'"),
         ("a" * 64, "try '" + "a" * 63 + "'"),
         ("123", "start with a letter"),
     ],

@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from support.func import Running, func, running
+from support.func import Running, func, running, started
+from upon_build.cli.exits import Exit
 
 pytest.importorskip("watchfiles", reason="needs watchfiles: pip install 'upon[dev]'")
 
@@ -73,6 +76,27 @@ def test_a_broken_edit_is_told_and_the_next_change_mends_it(project: Path) -> No
         run.ready = run.event("ready")
 
         assert version(run) == 3
+
+
+def test_the_end_of_a_child_that_is_not_ready_yet(project: Path) -> None:
+    (project / "app.py").write_text("import pathlib, time\npathlib.Path('.begun').touch()\ntime.sleep(60)\n")
+
+    with started("run", "--reload", "--port", "0", cwd=project, ready="") as run:
+        deadline = time.monotonic() + 30
+        while not (project / ".begun").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+        assert run.stop(signal.SIGINT) == Exit.INTERRUPTED
+
+
+def test_without_the_extra(project: Path) -> None:
+    code = "import sys; sys.modules['watchfiles'] = None; from upon_build.cli import main; main(['run', '--reload'])"
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=project, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == Exit.NOT_INSTALLED
+    assert "--reload needs the extra [dev]: pip install 'upon[dev]'" in done.stderr
 
 
 def test_the_child_ends_when_the_parent_is_killed(project: Path) -> None:

@@ -54,6 +54,18 @@ def test_the_end_leaves_the_file_of_a_later_run_alone(tmp_path: Path) -> None:
     assert json.loads(state_path(tmp_path).read_text())["pid"] == os.getppid()
 
 
+def test_the_end_of_a_later_run_leaves_the_earlier_one_to_be_found(tmp_path: Path) -> None:
+    _write(tmp_path, pid=os.getppid())
+
+    with announced(tmp_path, "http://second", None, False):
+        second = find_running(tmp_path)
+    first = find_running(tmp_path)
+
+    assert second is not None
+    assert first is not None
+    assert (os.getpid(), os.getppid()) == (second.pid, first.pid)
+
+
 def test_a_folder_that_cannot_be_written_is_no_fault(tmp_path: Path) -> None:
     (tmp_path / ".upon").write_text("a file where the folder should be")
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from support.projects import HEAD, lines, write_project
+from upon import MissingExtra
 
 LATE = "which is not there at run time: import or define it at module level, not under `if TYPE_CHECKING`"
 
@@ -131,3 +133,10 @@ def test_what_is_not_built_yet_is_not_accepted_in_silence(tmp_path: Path) -> Non
         "error app.py:2: score: idempotent is not built yet, and events may be handled twice: write the"
         " function so that a repetition harms nothing, and remove it"
     ] == lines(write_project(tmp_path, app=app))
+
+
+def test_a_schedule_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cronsim", None)
+    app = "import upon\n@upon.cron('0 3 * * *')\ndef tick(): ...\n"
+    with pytest.raises(MissingExtra, match=r"a cron trigger needs the extra \[serve\]: pip install 'upon\[serve\]'"):
+        lines(write_project(tmp_path, app=app))

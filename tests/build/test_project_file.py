@@ -70,6 +70,15 @@ def test_a_missing_file_of_another_name(tmp_path):
     )
 
 
+def test_a_function_file_is_no_project(tmp_path):
+    write_project(tmp_path)
+    with pytest.raises(ProjectError) as caught:
+        read_project(tmp_path / "app.py")
+    assert str(caught.value) == (
+        f"{tmp_path}/app.py: this is not a project: name the folder with the func.yaml that lists it"
+    )
+
+
 def test_a_folder_and_a_file_name_the_same_project(tmp_path):
     write_project(tmp_path)
     assert read_project(tmp_path).folder == read_project(tmp_path / "func.yaml").folder == tmp_path

@@ -66,6 +66,12 @@ IMPORTS = [
 ]  # fmt: skip
 
 
+def test_a_package_of_an_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    [problem] = load_project(write_project(tmp_path, app="import onnxruntime\n")).problems
+    assert problem.remedy == "install it with `pip install 'upon[cpu]'`"
+
+
 @pytest.mark.parametrize(("app", "message"), IMPORTS, ids=[row[1][:50] for row in IMPORTS])
 def test_a_file_that_gives_no_function(tmp_path, app, message):
     write_project(tmp_path, app=app, helpers="x = 1\n", fails="raise RuntimeError('no')\n", odd="y = 1\nx = = 1\n")

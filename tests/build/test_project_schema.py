@@ -180,7 +180,7 @@ HEADS = [
     (f"name: {'a' * 64}\nfunctions: [app.py]", NAME.format("must be", f", not {repr('a' * 64)[:57]}...")),
     ("name: a", LIST.format(1, "is missing: add `functions:`,", "")),
     ("name: a\nfunctions:", LIST.format(2, "is missing: add `functions:`,", "")),
-    ("name: a\nfunctions: []", LIST.format(2, "must be", ", not a list")),
+    ("name: a\nfunctions: []", LIST.format(2, "must be", ", not an empty list")),
     ("name: a\nfunctions: app.py", LIST.format(2, "must be", ", not 'app.py'")),
     ("name: a\nfunctions: [app]", FILE.format("'app'")),
     ("name: a\nfunctions: [/app.py]", FILE.format("'/app.py'")),

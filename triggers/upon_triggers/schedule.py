@@ -170,8 +170,10 @@ def _wrong_count(expression: str, fields: list[str]) -> str:
 
 
 def _check(expression: str, fields: list[str]) -> None:
-    from cronsim import CronSimError
-
+    try:
+        from cronsim import CronSimError
+    except ImportError:
+        raise MissingExtra("a cron trigger", "serve") from None
     start = datetime(2000, 1, 1)
     try:
         found = next(_cronsim(" ".join(fields), start), None)
@@ -194,8 +196,6 @@ def _never(expression: str) -> UsageError:
 
 
 def _cronsim(expression: str, wall: datetime) -> CronSim:
-    try:
-        from cronsim import CronSim
-    except ImportError:
-        raise MissingExtra("a cron trigger", "serve") from None
+    from cronsim import CronSim
+
     return CronSim(expression, wall)

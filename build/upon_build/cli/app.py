@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any
@@ -10,6 +11,7 @@ import click
 
 from upon_build.cli.command import DEBUG, debug_option
 from upon_build.cli.exits import MEANINGS, fault_from
+from upon_build.cli.leave import leave
 
 # name: (module, help); the help stands here so that `func --help` imports no command.
 SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
@@ -73,6 +75,14 @@ class LazyGroup(click.Group):
 
                 traceback.print_exc()
             raise fault from None
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        try:
+            return super().main(args, *rest, **extra)
+        except SystemExit as end:
+            if args is None:  # from a shell: the process is ours
+                leave(end.code)
+            raise
 
     def make_context(
         self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,6 +12,7 @@ import click
 
 from upon_build.cli.command import command
 from upon_build.cli.exits import Exit, Fault
+from upon_build.labels import as_label
 
 TEMPLATES = {
     "http": 'func invoke --data \'{"name": "Ada"}\'',
@@ -34,15 +36,17 @@ NAME = re.compile(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?\Z")
 def create(name: str, template: str) -> None:
     """Make the project NAME in a folder of that name.
 
-    NAME may be a path; its last part is the service's name: lower-case letters, digits and '-'.
+    NAME may be a path, or '.' for the folder you are in; its last part is the service's name: lower-case letters,
+    digits and '-'.
     """
     folder = Path(name)
-    service = check_name(folder.name)
+    service = check_name(folder.resolve().name if name else name)
     check_folder(folder)
     for path in write_project(folder, service, template):
         click.echo(f"  {path}")
     click.echo(f"Created {service} from the template {template}. Next:\n")
-    click.echo(f"  cd {folder} && func check && func run")
+    enter = "" if folder.samefile(".") else f"cd {shlex.quote(str(folder))} && "
+    click.echo(f"  {enter}func check && func run")
     click.echo(f"  {TEMPLATES[template]}")
 
 
@@ -50,7 +54,7 @@ def check_name(name: str) -> str:
     """The name as Kubernetes takes it for a Service, or a Fault with a name that would do."""
     if NAME.match(name):
         return name
-    near = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-0123456789")[:63].strip("-")
+    near = as_label(name)[:63].rstrip("-")
     remedy = f"try {near!r}" if NAME.match(near) else "start with a letter"
     raise Fault(
         f"{name!r} is not a service name: up to 63 lower-case letters, digits and '-', the first a letter, the last"

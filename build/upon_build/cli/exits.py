@@ -66,6 +66,8 @@ def exit_of(error: BaseException) -> Exit | None:
             return Exit(error.exit_code)
         case KeyboardInterrupt():
             return Exit.INTERRUPTED
+        case BrokenPipeError():  # `func ... | head`: click ends it in silence
+            return None
         case MissingExtra():
             return Exit.NOT_INSTALLED
         case UsageError() | ModelError():

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Literal
@@ -108,7 +109,14 @@ class Child:
             self._process.kill()
             code = self._process.wait(STOP_TIMEOUT)
         os.close(self._write)
+        return _exit_of(code)
+
+
+def _exit_of(code: int) -> int:
+    """Of a child that a signal killed: it was not ready to hear SIGTERM yet, or did not end in time."""
+    if code >= 0:
         return code
+    return int(Exit.INTERRUPTED if code == -signal.SIGTERM else Exit.FAILED)
 
 
 def end_with_parent(pipe: int) -> None:
@@ -122,11 +130,15 @@ def end_with_parent(pipe: int) -> None:
     threading.Thread(target=wait, name="upon-parent", daemon=True).start()
 
 
+def check_extra() -> None:
+    """Raise MissingExtra where files can't be watched."""
+    if find_spec("watchfiles") is None:
+        raise MissingExtra("--reload", "dev")
+
+
 def _watch(folder: Path, happenings: queue.SimpleQueue[Happening], stop: threading.Event) -> threading.Thread:
-    try:
-        from watchfiles import DefaultFilter, watch
-    except ImportError:
-        raise MissingExtra("--reload", "dev") from None
+    from watchfiles import DefaultFilter, watch
+
     wanted = DefaultFilter(ignore_dirs=(*DefaultFilter.ignore_dirs, ".upon"))
 
     def work() -> None:

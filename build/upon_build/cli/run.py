@@ -85,6 +85,7 @@ def run(context: click.Context, /, reloading: bool, **given: Any) -> None:
 
 def _run_reloading(flags: Flags) -> int:
     """The parent reads func.yaml alone: whatever is broken in the person's code is the child's to tell."""
+    reload.check_extra()
     project = read_project(flags.path, profile=flags.profile, env=os.environ, flags=flags.settings())
     flags = replace(flags, port=flags.port or _free_port(flags.host))  # one port for every restart
     with ExitStack() as stack:

@@ -32,17 +32,24 @@ def state_path(folder: Path) -> Path:
 def announced(folder: Path, url: str, kafka: str | None, embedded: bool) -> Iterator[None]:
     """Say where this process listens, for as long as the block runs. A folder that can't be written is no fault."""
     path, pid = state_path(folder), os.getpid()
+    before = find_running(folder)
     with suppress(OSError):
         path.parent.mkdir(exist_ok=True)
-        own = path.with_suffix(f".{pid}")
-        own.write_text(json.dumps(asdict(Running(pid, start_of(pid), url, kafka, embedded))))
-        own.replace(path)
+        _write(path, Running(pid, start_of(pid), url, kafka, embedded))
     try:
         yield
     finally:
         with suppress(OSError, ValueError, KeyError):
             if json.loads(path.read_text())["pid"] == pid:
                 path.unlink()
+                if before is not None and before.pid != pid and is_alive(before):
+                    _write(path, before)  # it is found again
+
+
+def _write(path: Path, running: Running) -> None:
+    own = path.with_suffix(f".{os.getpid()}")
+    own.write_text(json.dumps(asdict(running)))
+    own.replace(path)
 
 
 def find_running(folder: Path) -> Running | None:

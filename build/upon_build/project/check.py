@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from upon import Model, UponError, UsageError
+from upon import Model, UsageError
 from upon._signature import Signature, analyse
 from upon._triggers import CronTrigger, KafkaTrigger
 from upon_build.project.objects import Objects
@@ -60,7 +60,7 @@ def _cron_problems(one: Configured) -> Iterator[Problem]:
     for trigger in triggers:
         try:
             Schedule(trigger.schedule, trigger.timezone)
-        except UponError as error:
+        except UsageError as error:  # not MissingExtra
             where = next(fields["schedule"].where for known, fields in one.triggers if known == trigger)
             yield Problem("error", one.location if where == "default" else where, f"{one.function.name}: {error}")
 

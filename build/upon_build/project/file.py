@@ -47,6 +47,8 @@ class ProjectFile:
 def find_file(where: Path) -> Path:
     """The func.yaml that a folder or file stands for. Raises ProjectError where there is none."""
     path = where if where.name and not where.is_dir() else where / NAME
+    if path.suffix == ".py":
+        raise fail(str(path), "this is not a project", f"name the folder with the {NAME} that lists it")
     if path.is_file():
         return path
     folder = path.parent.resolve()

@@ -25,6 +25,7 @@ from upon_build.project.problems import Problem, did_you_mean
 
 _LOCK = RLock()
 _LOADED: list[Modules] = []
+_EXTRAS = {"flask": "serve", "numpy": "cpu", "onnxruntime": "cpu", "pydantic": "serve"}
 _UPON = [Path(str(package.__file__)).parent for package in (upon, upon_triggers, upon_runtime, upon_build)]
 
 
@@ -160,6 +161,8 @@ def _remedy(folder: Path, error: BaseException) -> str:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return ""
     top = error.name.partition(".")[0]
+    if top in _EXTRAS:
+        return f"install it with `pip install 'upon[{_EXTRAS[top]}]'`"
     near = did_you_mean(top, (path.stem for path in folder.glob("*.py")))
     return near if near.startswith("did") else f"install it, for instance with `pip install {top}`, or correct the name"
 

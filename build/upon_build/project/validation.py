@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from upon_build.labels import as_label
 from upon_build.project.kinds import Kind, ListOf, MapOf, Table
 from upon_build.project.problems import Severity, did_you_mean
 
@@ -48,7 +49,7 @@ def shorten(value: Any) -> str:
     if isinstance(value, Mapping):
         return "a mapping"
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return "a list"
+        return "a list" if value else "an empty list"
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
 
@@ -66,8 +67,7 @@ def _remedy(kind: Kind, value: Any) -> str:
     if choices:
         near = did_you_mean(value, choices)
         return near if near.startswith("did") else ""
-    label = re.sub(r"[^a-z0-9]+", "-", value.lower()).strip("-0123456789")
-    tries = [value.strip(), label] if type(kind).__name__ == "Text" else [_number(value)]
+    tries = [value.strip(), as_label(value)] if type(kind).__name__ == "Text" else [_number(value)]
     good = [t for t in tries if t != value and t is not None and _takes(kind, t)]
     return f"write {good[0]}" if good else ""
 
