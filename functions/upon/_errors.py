@@ -19,6 +19,10 @@ class DataError(UponError, ValueError):
         self.pointers = pointers
 
 
+class UndecodableData(DataError):
+    """An event's own data is not what its content type says: the sender's fault, and the same at every try."""
+
+
 class MalformedEvent(UponError, ValueError):
     """Not a CloudEvent, or one with a bad attribute; `attribute` names it where there is one."""
 

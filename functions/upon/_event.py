@@ -17,7 +17,7 @@ from upon._attributes import (
     parse_time,
 )
 from upon._data import ValueFormat, decode_data, encode_data, is_json, is_text_type
-from upon._errors import DataError, MalformedEvent
+from upon._errors import DataError, MalformedEvent, UndecodableData
 
 if TYPE_CHECKING:
     from cloudevents.core.base import BaseCloudEvent
@@ -238,7 +238,10 @@ class Event(Generic[T]):
     def data(self) -> T:
         """The decoded data, or None where there is none. Raises DataError where it can't be decoded."""
         if self._data is _UNSET:
-            self._data = decode_data(self._body, self._attributes.get("datacontenttype"), self._value)
+            try:
+                self._data = decode_data(self._body, self._attributes.get("datacontenttype"), self._value)
+            except DataError as error:
+                raise UndecodableData(str(error)) from None
         return cast(T, self._data)
 
     # The CloudEvents SDK's BaseCloudEvent protocol.

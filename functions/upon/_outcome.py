@@ -20,6 +20,7 @@ from upon._errors import (
     DeadlineExceeded,
     Draining,
     TooLarge,
+    UndecodableData,
 )
 
 if TYPE_CHECKING:
@@ -131,6 +132,8 @@ def failure_from(error: BaseException) -> Failed:
             return Failed("timeout", text, cause=error)
         case TooLarge():
             return Failed("rejected", text, cause=error)
+        case UndecodableData():  # the handler was the first to look at the data
+            return invalid_from(error)
         case _:
             return Failed("error", f"{type(error).__name__}: {text}" if text else type(error).__name__, cause=error)
 

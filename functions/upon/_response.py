@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from upon._data import encode_data
+
 
 @dataclass(frozen=True, slots=True)
 class Response:
@@ -27,3 +29,10 @@ class Response:
         for name, value in self.headers.items():
             if not isinstance(value, str) or {"\r", "\n"} & {*name, *value}:
                 raise ValueError(f"header {name!r} must be a string on one line, not {value!r}")
+
+    def encoded(self) -> Response:
+        """The same with its data as bytes. Raises DataError where the data has no JSON form."""
+        headers = {name: value for name, value in self.headers.items() if name.lower() != "content-type"}
+        named = next((value for name, value in self.headers.items() if name not in headers), None)
+        body, content_type = encode_data(self.data, self.content_type or named)
+        return Response(body, self.status, headers, content_type)

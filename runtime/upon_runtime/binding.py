@@ -58,7 +58,7 @@ class BoundFunction:
         if reply is not None:
             return Done(reply)
         if event.http is not None:
-            return Done(result if isinstance(result, Response) else Response(result))
+            return Done((result if isinstance(result, Response) else Response(result)).encoded())
         if isinstance(result, Response) and result.status >= 400:
             kind: Any = "rejected" if result.status < 500 else "error"
             return Failed(kind, f"the function answered with status {result.status}", status=result.status)

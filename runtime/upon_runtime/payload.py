@@ -33,6 +33,7 @@ def _plain_reader(wanted: type) -> Read:
     def read(event: Event[Any]) -> Any:
         data = event.data
         if not isinstance(data, wanted):
+            _refuse_bytes(event, data)
             reason = f"expected {wanted.__name__}, got {type(data).__name__}"
             raise DataError(f"data: {reason}", (("", reason),))
         return data
@@ -59,9 +60,17 @@ def _validating_reader(wanted: Any) -> Read:
                 return adapter.validate_json(body, strict=True)
             return adapter.validate_python(event.data, strict=True)
         except ValidationError as error:
+            _refuse_bytes(event, event.data)
             raise data_error(error) from None
 
     return read
+
+
+def _refuse_bytes(event: Event[Any], data: object) -> None:
+    """Say what is behind the misfit that newcomers meet first: `curl -d` sends a form."""
+    if isinstance(data, bytes):
+        kind = event.datacontenttype
+        raise DataError(f"data of type {kind!r} is taken as bytes: send it with the content type application/json")
 
 
 def _is_json_event(event: Event[Any]) -> bool:

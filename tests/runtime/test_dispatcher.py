@@ -288,6 +288,25 @@ def test_a_result_without_json_form_is_an_error_of_the_handler(make: Any) -> Non
     assert "nan at /x has no JSON form" in outcome.error
 
 
+def test_a_plain_answer_without_json_form_is_an_error_too(make: Any) -> None:
+    def odd(event: Event) -> Any:
+        return {"x": float("nan")}
+
+    asked = Event._trusted(
+        {"specversion": "1.0", "id": "1", "source": "/svc/odd", "type": "t"}, None, http=HttpInfo("GET", "/odd")
+    )
+    outcome = make(odd).deliver(asked)
+    assert "error" == outcome.kind
+    assert "nan at /x has no JSON form" in outcome.error
+
+
+def test_data_that_the_handler_is_the_first_to_look_at_is_invalid_too(make: Any) -> None:
+    event = Event.of(b'{"a":', datacontenttype="application/json")
+    outcome = make(plain).deliver(event)
+    assert "invalid" == outcome.kind
+    assert "not JSON" in outcome.error
+
+
 def test_sync_handlers_run_on_the_delivering_thread(make: Any) -> None:
     def where() -> int:
         return threading.get_ident()

@@ -266,3 +266,18 @@ def test_the_first_use_without_a_runtime_opens_the_model(tmp_path: Path) -> None
     assert 3.0 == model(x=1.5)["y"]
     with pytest.raises(InputError, match="no input 'z'"):
         model(z=1.5)
+
+
+@pytest.mark.parametrize("missing", ["numpy", "onnxruntime"])
+def test_a_missing_package_names_the_pip_command(missing: str, tmp_path: Path) -> None:
+    code = f"""
+import sys
+sys.modules[{missing!r}] = None  # as if it were not installed
+import upon
+try:
+    upon.Model("m", "none.onnx")._open()
+except upon.MissingExtra as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert "pip install 'upon[cpu]'" in done.stdout

@@ -132,3 +132,14 @@ def test_a_type_that_can_not_be_validated_is_a_usage_error() -> None:
 
     with pytest.raises(UsageError, match="can't be validated as"):
         reader(Odd)
+
+
+@pytest.mark.parametrize("wanted", [Point, dict, str, int | None])
+def test_bytes_where_json_was_meant_are_told_by_their_content_type(wanted: Any) -> None:
+    form = Event.of(b'{"x": 1}', datacontenttype="application/x-www-form-urlencoded")  # what `curl -d` sends
+    with pytest.raises(DataError, match="'application/x-www-form-urlencoded' is taken as bytes: send it with the"):
+        reader(wanted)(form)
+
+
+def test_bytes_where_bytes_are_wanted_too() -> None:
+    assert b"x" == reader(bytes | None)(Event.of(b"x", datacontenttype="image/png"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -104,3 +105,15 @@ def test_nothing_is_left_after_kill_9() -> None:
         with Child("--port", str(port)) as again:
             assert port == again.port
             assert 204 == post_event(port).status
+
+
+def test_what_a_handler_forks_does_not_keep_the_port() -> None:
+    with Child() as child:
+        port = child.port
+        forked = request(port, "POST", "/fork").json
+        try:
+            child.process.send_signal(signal.SIGTERM)
+            assert 0 == child.process.wait(20)
+            assert eventually(lambda: is_free(port), 5)
+        finally:
+            os.kill(forked, signal.SIGKILL)

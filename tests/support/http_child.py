@@ -6,6 +6,7 @@ Prints `port N` once it serves, and drains on SIGTERM.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 
@@ -37,13 +38,23 @@ def how_many() -> int:
     return len(asleep)
 
 
+@upon.http("POST /fork")
+def fork() -> int:
+    """A child that stays for a while, as a pool of processes would."""
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(60)
+        os._exit(0)
+    return pid
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--delay", type=float, default=0.0)
     parser.add_argument("--timeout", type=float, default=20.0)
     chosen = parser.parse_args()
-    service = Service(spec_of(quick, sleep, how_many, timeout=30), logged=False)
+    service = Service(spec_of(quick, sleep, how_many, fork, timeout=30), logged=False)
     try:
         server = Server(create_app(service), port=chosen.port, threads=32)
     except UponError as error:

@@ -10,7 +10,6 @@ from urllib.parse import parse_qsl
 from uuid import uuid4
 
 from upon import DataError, Event, HttpInfo, MalformedEvent, Response, Upload
-from upon._event import encode_data
 from upon._outcome import Failed, Outcome
 from upon_runtime.http.answer import Answer, failure, reply
 
@@ -94,9 +93,9 @@ def _response(response: Response) -> Answer:
     headers = {str(name).lower(): str(value) for name, value in response.headers.items()}
     for name, value in headers.items():
         _check_header(name, value)
-    body, content_type = encode_data(response.data, response.content_type or headers.pop("content-type", None))
-    if content_type is not None:
-        headers["content-type"] = content_type
+    if response.content_type is not None:
+        headers["content-type"] = response.content_type
+    body = response.data if isinstance(response.data, bytes) else None  # the dispatcher has encoded it
     empty = response.status in (204, 304)
     return Answer(response.status, list(headers.items()), b"" if empty or body is None else body)
 

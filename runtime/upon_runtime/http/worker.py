@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, TypeAlias
 
 from upon import MissingExtra, UponError
@@ -47,10 +48,13 @@ class Worker:
         self._stopped = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._signal: Any = None
+        self._listening: list[int] = []
         self._running: list[None] = []  # one entry per request; append and pop are atomic
 
     def start(self, descriptor: int) -> None:
         """Serve in background threads; returns at once."""
+        self._listening = [descriptor]
+        os.register_at_fork(after_in_child=partial(_close, self._listening))
         logging.getLogger("_granian").setLevel(logging.WARNING)  # it greets at INFO
         self._loop = asyncio.new_event_loop()  # WSGI never runs it, the scheduler wants one
         try:
@@ -86,6 +90,7 @@ class Worker:
     def stop(self, timeout: float) -> bool:
         """Close the listener and finish what was accepted; False when requests still run after `timeout` seconds."""
         signal, self._signal = self._signal, None
+        self._listening.clear()
         if signal is not None:
             signal.set()  # a second call would block for ever
         if self._loop is None:
@@ -98,6 +103,12 @@ class Worker:
                 return False
         self._loop.close()
         return True
+
+
+def _close(listening: list[int]) -> None:
+    """In a child that a handler forked (multiprocessing does): it must not hold the port when we are gone."""
+    for descriptor in listening:
+        os.close(descriptor)
 
 
 def _connections() -> int:

@@ -5,9 +5,12 @@ Importing this package needs neither numpy nor ONNX Runtime; opening a model doe
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from upon import MissingExtra
 
 if TYPE_CHECKING:
     from upon import Model
@@ -18,8 +21,8 @@ __all__ = ["open_alone", "open_served"]
 
 def open_alone(model: Model) -> OpenedModel:
     """Open without a queue, for pytest and notebooks. Relative paths count from the working directory."""
-    from upon_runtime.inference.opening import open_alone
-
+    with _named_when_missing():
+        from upon_runtime.inference.opening import open_alone
     return open_alone(model)
 
 
@@ -29,6 +32,16 @@ def open_served(model: Model, *, folder: Path, observe: Callable[[str, int, floa
     observe: called after every session run with (model name, rows, seconds), on the thread that ran it.
     Raises ModelError (also for a GPU that is asked for and not there) and MissingExtra.
     """
-    from upon_runtime.inference.opening import open_served
-
+    with _named_when_missing():
+        from upon_runtime.inference.opening import open_served
     return open_served(model, folder=folder, observe=observe)
+
+
+@contextmanager
+def _named_when_missing() -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        if error.name in ("numpy", "onnxruntime"):
+            raise MissingExtra("a Model", "cpu") from None
+        raise
