@@ -53,10 +53,6 @@ class Sends:
             self._error = self._error or error
             self._condition.notify_all()
 
-    @property
-    def used(self) -> bool:
-        return self._pending > 0 or self._error is not None
-
     def wait(self, timeout: float | None) -> None:
         """Wait for every confirmation; raises the first error, or TimeoutError."""
         with self._condition:

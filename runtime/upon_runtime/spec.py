@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,4 +46,3 @@ class ServiceSpec:
     drain_delay: float = 5.0
     drain_timeout: float = 60.0
     start_timeout: float = 120.0
-    labels: Mapping[str, str] = field(default_factory=dict)
