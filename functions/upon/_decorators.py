@@ -51,6 +51,7 @@ def cron(
     timezone: str = "UTC",
     overlap: Overlap = "forbid",
     catch_up: int = 0,
+    jitter: float = 0.0,
     reply_to: str | Topic | None = None,
     reply_type: str | None = None,
 ) -> Decorator:
@@ -58,9 +59,12 @@ def cron(
 
     overlap: what happens when a tick is due while the one before still runs: both run, the new one is skipped,
     or the old one is given up. catch_up: how many missed ticks to make up for after a pause.
+    jitter: spread the ticks of many functions on one minute: each fires up to so many seconds late.
     """
     need_parentheses("cron", schedule, '"0 3 * * *"')
-    return _adding("cron", CronTrigger(schedule, timezone, overlap, catch_up, _topic_name(reply_to), reply_type))
+    return _adding(
+        "cron", CronTrigger(schedule, timezone, overlap, catch_up, _topic_name(reply_to), reply_type, jitter)
+    )
 
 
 def http(route: str, /, *, reply_to: str | Topic | None = None, reply_type: str | None = None) -> Decorator:

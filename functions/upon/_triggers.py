@@ -67,7 +67,10 @@ class KafkaTrigger:
 
 @dataclass(frozen=True, slots=True)
 class CronTrigger:
-    """A schedule of five fields in a timezone. catch_up: how many missed ticks to fire after a pause."""
+    """A schedule of five fields in a timezone. catch_up: how many missed ticks to fire after a pause.
+
+    jitter: each tick fires up to so many seconds late, the same delay every time a tick is fired.
+    """
 
     kind: ClassVar[str] = "cron"
     schedule: str
@@ -76,8 +79,10 @@ class CronTrigger:
     catch_up: int = 0
     reply_to: str | None = None
     reply_type: str | None = None
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
+        check_seconds("jitter", self.jitter, zero=True)
         _check_choice("overlap", self.overlap, ("allow", "forbid", "replace"))
         check_whole("catch_up", self.catch_up, 0)
         if not isinstance(self.schedule, str):

@@ -34,7 +34,11 @@ class KafkaClients:
             from upon_triggers.kafka.client import KafkaCluster
             from upon_triggers.kafka.publisher import KafkaPublisher
 
-            self.cluster = KafkaCluster(connection)
+            self.cluster = KafkaCluster(
+                connection,
+                max_poll_interval=connection.max_poll_interval,
+                session_timeout=connection.session_timeout,
+            )
             self.publisher = KafkaPublisher(connection)
 
     def ensure_topics(self, topics: list[str]) -> None:

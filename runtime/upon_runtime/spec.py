@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from upon import Function, Model, Resource, Topic
 from upon_triggers.settings import Delivery, KafkaConnection
 
 
 @dataclass(frozen=True, slots=True)
+class Idempotency:
+    """Where handled events are remembered, and for how long (seconds).
+
+    url: of Redis or PostgreSQL, already resolved from its reference; SQLite lies in the service's state_dir.
+    """
+
+    store: Literal["sqlite", "redis", "postgresql"] = "sqlite"
+    url: str | None = field(default=None, repr=False)
+    ttl: float = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
 class FunctionSpec:
-    """One function with its effective settings. timeout: seconds; concurrency: tries at once, None is no limit."""
+    """One function with its effective settings. timeout: seconds; concurrency: tries at once, None is no limit.
+
+    idempotent: an event that was handled is not handled again.
+    """
 
     function: Function[..., Any]
     timeout: float = 60.0
     concurrency: int | None = None
     delivery: Delivery = Delivery()  # noqa: RUF009 - frozen
+    idempotent: bool = False
 
     @property
     def name(self) -> str:
@@ -28,7 +44,8 @@ class FunctionSpec:
 class ServiceSpec:
     """Everything the runtime needs. folder: func.yaml's, from which relative model paths count.
 
-    admission: HTTP requests handled at once. Sizes in bytes, times in seconds.
+    admission: HTTP requests handled at once. Sizes in bytes, times in seconds. state_dir: where this process may
+    keep what has to outlast it (the last firing of schedules, handled events); None keeps nothing.
     """
 
     name: str
@@ -46,3 +63,5 @@ class ServiceSpec:
     drain_delay: float = 5.0
     drain_timeout: float = 60.0
     start_timeout: float = 120.0
+    state_dir: Path | None = None
+    idempotency: Idempotency = Idempotency()

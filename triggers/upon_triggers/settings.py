@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 BackoffPolicy: TypeAlias = Literal["exponential", "linear"]
+Guarantee: TypeAlias = Literal["at-least-once", "exactly-once"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +30,19 @@ class Sasl:
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:
-    """How to reach Kafka. embedded: the in-memory development broker, which does not speak everything."""
+    """How to reach Kafka. embedded: the in-memory development broker, which does not speak everything.
+
+    group_instance_id: this process' name for static membership, different in every replica; None for none.
+    max_poll_interval, session_timeout: seconds; None is the usual of the broker at hand.
+    """
 
     bootstrap: tuple[str, ...]
     tls: Tls | None = None
     sasl: Sasl | None = None
     embedded: bool = False
+    group_instance_id: str | None = None
+    max_poll_interval: float = 300.0
+    session_timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,5 +57,5 @@ class Delivery:
     backoff_delay: float = 0.2
     max_delay: float = 300.0
     max_in_flight: int = 1000
-    guarantee: Literal["at-least-once"] = "at-least-once"
+    guarantee: Guarantee = "at-least-once"
     dead_letter: str | None = None

@@ -21,7 +21,7 @@ from upon_build.project.service import service_spec
 from upon_build.project.settings import Settings
 from upon_build.project.validation import WRONG, read
 from upon_build.project.validation import Path as Keys
-from upon_runtime.spec import ServiceSpec
+from upon_runtime.spec import Idempotency, ServiceSpec
 from upon_triggers.settings import KafkaConnection, Sasl, Tls
 
 
@@ -157,6 +157,7 @@ class Project:
         try:
             self.environment()
             self.kafka_connection()
+            self.idempotency()
         except ProjectError as error:
             found += [replace(problem, severity="warning") for problem in error.problems]
         return found
@@ -165,7 +166,20 @@ class Project:
         """Kafka as configured, secrets resolved; None without `kafka.bootstrap`. Raises ProjectError."""
         if not self.bootstrap:
             return None
-        return KafkaConnection(self.bootstrap, self._tls(), self._sasl())
+        return KafkaConnection(
+            self.bootstrap,
+            self._tls(),
+            self._sasl(),
+            group_instance_id=self.settings["kafka.groupInstanceId"],
+            max_poll_interval=self.settings["kafka.maxPollInterval"],
+            session_timeout=self.settings["kafka.sessionTimeout"],
+        )
+
+    def idempotency(self) -> Idempotency:
+        """Where handled events are remembered, the URL resolved. Raises ProjectError."""
+        url = self.settings.get("idempotency.url")
+        found = None if url.value is None else self.secrets.resolve(url.value, url.where, "idempotency.url")
+        return Idempotency(self.settings["idempotency.store"], found, self.settings["idempotency.ttl"])
 
     def _tls(self) -> Tls | None:
         if not self.settings.has("kafka.tls"):
@@ -199,6 +213,7 @@ class Project:
             self.objects,
             kafka=kafka or self.kafka_connection(),
             group_suffix=group_suffix,
+            idempotency=self.idempotency(),
         )
 
     def summary(self) -> dict[str, Any]:

@@ -73,6 +73,9 @@ RUN = Table(
         "startTimeout": Duration(doc="Longest start, models included.", default=120, zero=False),
         "maxBodySize": Size(doc="Largest request body.", default="16Mi"),
         "drainDelay": Duration(doc="How long to go on accepting after SIGTERM.", default=5),
+        "stateDir": Text(
+            doc="Folder for what outlasts the process on this machine, relative to func.yaml's folder.", default=".upon"
+        ),
     },
 )
 
@@ -122,11 +125,25 @@ DELIVERY = Table(
         "backoffDelay": Duration(doc="First pause.", default="PT0.2S"),
         "maxDelay": Duration(doc="Longest pause.", default="PT5M"),
         "maxInFlight": Whole(doc="Unfinished or uncommitted records of one partition.", minimum=1, default=1000),
-        "guarantee": Choice(doc="What is promised.", choices=("at-least-once",), default="at-least-once"),
+        "guarantee": Choice(
+            doc="What is promised.", choices=("at-least-once", "exactly-once"), default="at-least-once"
+        ),
         "deadLetter": DeadLetter(
             doc="Where failed events go; by default the topic {topic}.{function}.dead. `none` drops them.",
             pattern=TOPIC,
         ),
+    },
+)
+
+IDEMPOTENCY = Table(
+    doc="Where functions with `idempotent` remember which events they have handled.",
+    ref="idempotency",
+    fields={
+        "store": Choice(
+            doc="sqlite is for one replica only.", choices=("sqlite", "redis", "postgresql"), default="sqlite"
+        ),
+        "url": Text(doc="Of Redis or PostgreSQL, as a reference: {{ secret:name:key }}.", secret=True),
+        "ttl": Duration(doc="How long an event is remembered.", default="P1D", zero=False),
     },
 )
 
@@ -145,6 +162,14 @@ KAFKA = Table(
             item=Text(pattern=r"[^\s,/]+:\d{1,5}", meaning="an address such as kafka:9092"),
             or_one=True,
         ),
+        "groupInstanceId": Text(
+            doc="This process' name for static membership, different in every replica: a restart within the session"
+            " timeout moves no partition.",
+            pattern=r"[a-zA-Z0-9._-]{1,100}",
+            meaning="a name of 1 to 100 letters, digits, '.', '_' and '-'",
+        ),
+        "maxPollInterval": Duration(doc="How long a member may be silent to its group.", default=300, zero=False),
+        "sessionTimeout": Duration(doc="How long a member that was killed keeps its partitions.", zero=False),
         "tls": Table(
             doc="TLS; `tls: {}` trusts the system's certificates.",
             fields={
@@ -188,6 +213,7 @@ CRON_OPTIONS = Table(
         "timezone": Text(doc="IANA timezone."),
         "overlap": Choice(doc="When a tick is due while one runs.", choices=("allow", "forbid", "replace")),
         "catch_up": Whole(doc="Missed ticks to make up for."),
+        "jitter": Duration(doc="Each tick fires up to so much late."),
         **_REPLIES,
     },
 )
@@ -198,7 +224,7 @@ FUNCTION_OPTIONS = Table(
         "timeout": Duration(doc="Longest try.", zero=False),
         "concurrency": Whole(doc="Tries at once in one process.", minimum=1),
         "retry": Whole(doc="Tries after the first."),
-        "idempotent": Flag(doc="Not built yet; refused where it is true."),
+        "idempotent": Flag(doc="An event that was handled is not handled again."),
         "kafka": MapOf(doc="By the topic in the decorator.", item=KAFKA_OPTIONS),
         "cron": MapOf(doc="By the schedule in the decorator.", item=CRON_OPTIONS),
         "http": MapOf(doc="By the route in the decorator.", item=Table(fields=_REPLIES)),
@@ -218,6 +244,7 @@ OVERLAID: dict[str, Kind] = {
     "run": RUN,
     "deploy": DEPLOY,
     "delivery": DELIVERY,
+    "idempotency": IDEMPOTENCY,
     "kafka": KAFKA,
     "models": MODELS,
     "options": MapOf(doc="By function.", item=FUNCTION_OPTIONS, default={}),
@@ -243,7 +270,7 @@ ROOT = Table(
 
 def json_schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of func.yaml."""
-    tables = [BUILD, RUN, DEPLOY, DELIVERY, MODELS, KAFKA, PROFILE]
+    tables = [BUILD, RUN, DEPLOY, DELIVERY, IDEMPOTENCY, MODELS, KAFKA, PROFILE]
     definitions = {table.ref: {**table.schema(), "description": table.doc} for table in tables}
     definitions["profile"].pop("required", None)  # an overlay says only what differs
     return {

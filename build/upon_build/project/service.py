@@ -8,7 +8,7 @@ from pathlib import Path
 from upon_build.project.objects import Objects
 from upon_build.project.options import Configured
 from upon_build.project.settings import Settings
-from upon_runtime.spec import FunctionSpec, ServiceSpec
+from upon_runtime.spec import FunctionSpec, Idempotency, ServiceSpec
 from upon_triggers.settings import Delivery, KafkaConnection
 
 DEFAULT_ADMISSION = 128  # where containerConcurrency is 0, which is Kubernetes' word for no limit
@@ -23,6 +23,7 @@ def service_spec(
     *,
     kafka: KafkaConnection | None,
     group_suffix: str = "",
+    idempotency: Idempotency = Idempotency(),  # noqa: B008 - frozen
 ) -> ServiceSpec:
     delivery = _delivery(settings)
     return ServiceSpec(
@@ -34,6 +35,7 @@ def service_spec(
                 float(one.options["timeout"].value),
                 one.options["concurrency"].value,
                 replace(delivery, retry=one.options["retry"].value),
+                bool(one.options["idempotent"].value),
             )
             for one in functions
         ),
@@ -49,6 +51,8 @@ def service_spec(
         drain_delay=settings["run.drainDelay"],
         drain_timeout=float(settings["deploy.timeoutSeconds"]),
         start_timeout=settings["run.startTimeout"],
+        state_dir=folder / settings["run.stateDir"],
+        idempotency=idempotency,
     )
 
 
