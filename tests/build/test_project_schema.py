@@ -73,8 +73,8 @@ ERRORS = [
         "func.yaml:3: delivery must be a mapping with keys such as retry, backoffPolicy, backoffDelay, not 5",
     ),
     (
-        "delivery: {guarantee: exactly-once}",
-        "func.yaml:3: delivery.guarantee must be 'at-least-once', not 'exactly-once'",
+        "delivery: {guarantee: perhaps}",
+        "func.yaml:3: delivery.guarantee must be 'at-least-once' or 'exactly-once', not 'perhaps'",
     ),
     (
         "delivery: {backoffPolicy: exponental}",
@@ -206,9 +206,14 @@ UNKNOWN = [
     ),
     (
         "kafka: {colour: blue}",
-        "func.yaml:3: kafka.colour is not a known key: there is bootstrap, sasl, tls",
+        "func.yaml:3: kafka.colour is not a known key: there is bootstrap, groupInstanceId,"
+        " maxPollInterval, sasl, sessionTimeout, tls",
     ),
-    ("kafka: {1: blue}", "func.yaml:3: kafka.1 is not a known key: there is bootstrap, sasl, tls"),
+    (
+        "kafka: {1: blue}",
+        "func.yaml:3: kafka.1 is not a known key: there is bootstrap, groupInstanceId,"
+        " maxPollInterval, sasl, sessionTimeout, tls",
+    ),
     (
         "run: {envs: [{name: A, value: a, valu: b}]}",
         "func.yaml:3: run.envs[0].valu is not a known key: did you mean 'value'?",
@@ -223,8 +228,8 @@ UNKNOWN = [
     ),
     (
         "profiles: {prod: {profiles: {}}}",
-        "func.yaml:3: profiles.prod.profiles is not a known key: there is build, delivery, deploy, functions, kafka,"
-        " models, options, registry, run, runtime",
+        "func.yaml:3: profiles.prod.profiles is not a known key: there is build, delivery, deploy, functions,"
+        " idempotency, kafka, models, options, registry, run, runtime",
     ),
 ]
 

@@ -62,7 +62,7 @@ FAULTS = [
     ("FUNC_DELIVERY_RETRY", "-1", "'-1' is not a whole number >= 0"),
     ("FUNC_KAFKA_TLS_VERIFY", "maybe", "'maybe' is not true or false"),
     ("FUNC_KAFKA_BOOTSTRAP", "kafka", "'kafka' is not an address such as kafka:9092"),
-    ("FUNC_DELIVERY_GUARANTEE", "exactly-once", "'exactly-once' is not 'at-least-once'"),
+    ("FUNC_DELIVERY_GUARANTEE", "perhaps", "'perhaps' is not 'at-least-once' or 'exactly-once'"),
     ("FUNC_OPTIONS_SCORE_TIMEOUT", "0", "'0' is not a duration > 0 in seconds, or ISO 8601 such as PT0.2S or PT5M"),
 ]
 
