@@ -186,6 +186,13 @@ class GroupConsumer:
             return None
         return max(int(state.highwater - state.position.offset), 0)
 
+    def membership(self) -> Any:
+        """Read before the mail is looked at: a membership that is newer than a loss comes after the news of it."""
+        found = self._consumer.group_metadata()
+        with self._news:
+            unread = any(callable(mail) for mail in self._mail)
+        return None if unread or found.generation_id < 0 else found
+
     @property
     def connected(self) -> bool:
         if self._fatal is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from upon import UponError
 from upon._engine import Publisher
@@ -87,6 +87,9 @@ class Consumer(Protocol):
 
     def lag(self, partition: Partition) -> int | None:
         """Records between what was read and the end, or None where that is not known yet."""
+
+    def membership(self) -> Any:
+        """Our place in the group, for a transaction; None while news of a rebalance waits to be read by `poll`."""
 
     @property
     def connected(self) -> bool: ...
