@@ -166,7 +166,7 @@ def test_a_replaced_tick_has_no_more_retries_and_no_reply() -> None:
 
 
 def test_allow_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("upon_triggers.cron.MAX_RUNS", 3)
+    monkeypatch.setattr("upon_triggers.runs.MAX_RUNS", 3)
     sink = FakeSink()
     cron = source(sink, "* * * * *", overlap="allow")
     for minute in range(5):

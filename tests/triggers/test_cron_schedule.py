@@ -27,6 +27,7 @@ NEXT = [  # expression, timezone, after, expected (UTC)
     ("30 2 * * *", "America/New_York", "2025-03-08T12:00", "2025-03-09T07:00"),
     ("15 2 * * *", "Australia/Lord_Howe", "2025-10-04T00:00", "2025-10-04T15:30"),
     ("0 3 * * *", "Pacific/Apia", "2011-12-29T14:00", "2011-12-30T10:00"),  # a whole day was skipped
+    ("0 3 * * *", "Pacific/Apia", "2011-12-30T10:00", "2011-12-30T13:00"),  # and its own time on the day after
     # Repeated hours: a fixed time fires the first time only.
     ("30 2 * * *", "Europe/Berlin", "2025-10-25T12:00", "2025-10-26T00:30"),
     ("30 2 * * *", "Europe/Berlin", "2025-10-26T00:30", "2025-10-27T01:30"),
@@ -40,6 +41,10 @@ NEXT = [  # expression, timezone, after, expected (UTC)
     ("30 * * * *", "America/New_York", "2025-03-09T06:30", "2025-03-09T07:30"),
     ("*/10 2 * * *", "Australia/Lord_Howe", "2025-04-05T15:00", "2025-04-05T15:30"),
     ("45 * * * *", "Australia/Lord_Howe", "2025-04-05T14:45", "2025-04-05T15:15"),
+    ("15 * * * *", "Australia/Lord_Howe", "2025-10-04T14:45", "2025-10-04T16:15"),  # 02:15 was skipped
+    ("@hourly", "Pacific/Apia", "2011-12-30T09:00", "2011-12-30T10:00"),  # hour by hour, over a day that was skipped
+    ("*/20 * * * *", "Pacific/Apia", "2011-12-30T09:40", "2011-12-30T10:00"),
+    ("*/30 2 * * *", "Pacific/Apia", "2011-12-29T12:30", "2011-12-30T12:00"),
 ]
 
 
@@ -65,13 +70,14 @@ CHANGES = [
     ("Australia/Lord_Howe", "2025-04-05T03:00"),
     ("Australia/Lord_Howe", "2025-10-04T03:00"),
 ]
+SKIPPED_DAY = ("Pacific/Apia", "2011-12-29T22:00")
 
 
-STARS = ["*/7 * * * *", "15 * * * *", "*/10 1 * * *", "*/10 2 * * *", "0 */2 * * *"]
+STARS = ["*/7 * * * *", "*/30 * * * *", "15 * * * *", "*/10 1 * * *", "*/10 2 * * *", "0 */2 * * *", "@hourly"]
 
 
 @pytest.mark.parametrize("expression", STARS)
-@pytest.mark.parametrize(("timezone", "start"), CHANGES)
+@pytest.mark.parametrize(("timezone", "start"), [*CHANGES, SKIPPED_DAY])
 def test_a_star_fires_at_every_matching_minute_of_the_wall(timezone: str, start: str, expression: str) -> None:
     begin, end = utc(start), utc(start) + timedelta(days=1)
     minutes = [begin + timedelta(minutes=n) for n in range(1, 1441)]
@@ -88,11 +94,11 @@ def matches(expression: str, wall: datetime) -> bool:
         star, _, step = field.partition("/")
         return value % int(step or 1) == 0 if star == "*" else value == int(field)
 
-    minute, hour = expression.split()[:2]
+    minute, hour = expression.replace("@hourly", "0 *").split()[:2]
     return fits(minute, wall.minute) and fits(hour, wall.hour)
 
 
-@pytest.mark.parametrize("expression", ["30 1 * * *", "30 2 * * *", "15 2 * * *", "0 3 * * *"])
+@pytest.mark.parametrize("expression", ["30 1 * * *", "30 2 * * *", "15 2 * * *", "0 3 * * *", "@daily"])
 @pytest.mark.parametrize(("timezone", "start"), CHANGES)
 def test_a_fixed_time_fires_once_a_day_and_always_later(timezone: str, start: str, expression: str) -> None:
     schedule, ticks = Schedule(expression, timezone), [utc(start) - timedelta(days=2)]

@@ -9,43 +9,34 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections import Counter, deque
+import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
 
-from upon import Busy, Event, UsageError
+from upon import Event, UsageError
 from upon._engine import Publisher
-from upon._outcome import Done, Failed, Outcome, failure_from
-from upon._reply import reply_key
 from upon._sink import Sink
 from upon._triggers import CronTrigger
-from upon_triggers.due import DueTicks
-from upon_triggers.retry import Again, busy_delay, decide
-from upon_triggers.schedule import Schedule
+from upon_triggers.due import ON_TIME, DueTicks
+from upon_triggers.election import LEASE, Election
+from upon_triggers.firing import FiringError, FiringStore, MemoryFirings
+from upon_triggers.holder import this_process
+from upon_triggers.runs import Message, Run, Runs
+from upon_triggers.schedule import Schedule, check_jitter
 from upon_triggers.settings import Delivery
-from upon_triggers.tick import tick_event
+from upon_triggers.source import SourceError
+from upon_triggers.tick import jittered, tick_event
 
 log = logging.getLogger("upon.cron")
 
 LONGEST_SLEEP = 30.0  # seconds; how late a change of the wall clock is noticed
-MAX_RUNS = 100  # unfinished ticks with overlap="allow"
+_SECOND = timedelta(seconds=1)
 
 
 def wall_clock() -> datetime:
     return datetime.now(UTC)
-
-
-@dataclass(slots=True, eq=False)
-class _Run:
-    """One tick on its way. due: when to go on, or None while a try is under way. handled: only its reply is missing."""
-
-    event: Event[Any]
-    attempt: int = 1
-    busy: int = 0
-    due: datetime | None = None
-    handled: Done | None = None
 
 
 class CronSource:
@@ -55,6 +46,9 @@ class CronSource:
     "forbid" skips the new one, "replace" gives the old one up: no more retries, and its result and reply are
     dropped; a handler that is in the middle of its work is not interrupted. A tick that fails in the end is
     logged with its id and counted; there is no dead letter, for the next tick comes by itself.
+
+    store: where it is kept what was fired last, and by whom; of all processes with one store one fires. lease:
+    seconds without a sign of life after which another one takes over.
     """
 
     def __init__(
@@ -67,7 +61,10 @@ class CronSource:
         service: str,
         namespace: str = "default",
         delivery: Delivery = Delivery(),  # noqa: B008 - frozen
+        store: FiringStore | None = None,
+        lease: float = LEASE,
         clock: Callable[[], datetime] = wall_clock,
+        monotonic: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
         if trigger.reply_to is not None and publisher is None:
@@ -78,29 +75,47 @@ class CronSource:
         self.trigger = trigger
         self.function = function
         self.schedule = Schedule(trigger.schedule, trigger.timezone)
-        self._sink = sink
-        self._publisher = publisher
+        check_jitter(self.schedule, trigger.jitter)
         self._service = service
         self._namespace = namespace
-        self._delivery = delivery
         self._clock = clock
-        self._rng = rng or random.Random()
-        self._inbox: deque[Callable[[datetime], object]] = deque()
+        self._store = store or MemoryFirings()
+        key = f"{service}/{function}/{trigger}"
+        self._election = Election(key, self._store, this_process(), name=self.name, duration=lease, monotonic=monotonic)
+        self._runs = Runs(
+            trigger,
+            function,
+            sink,
+            publisher,
+            name=self.name,
+            delivery=delivery,
+            rng=rng or random.Random(),
+            post=self._post,
+            over=self._over,
+        )
+        self._inbox: deque[Message] = deque()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
-        self._runs: list[_Run] = []
-        self._backlog: deque[Event[Any]] = deque()  # ticks due at once that may not overlap; catch_up bounds them
+        self._gaps = 0
         self._seen = clock().astimezone(UTC)
-        self._ticks = self._ticks_after(self._seen)
-        self._paused = self._stopping = False
-        self._counts: Counter[str] = Counter()
-        self._last: dict[str, Any] | None = None
+        self._ticks = self._fresh_ticks(self._seen)
+        self._opened = self._paused = self._stopping = False
 
     # The life of the source
 
-    def start(self) -> None:
+    def open(self) -> None:
+        """Be ready for `step`: the time begins now. Raises SourceError where the store can't be used."""
+        try:
+            self._store.open()
+        except FiringError as error:
+            raise SourceError(f"{self.name}: {error}") from None
+        self._opened = True
         self._seen = self._clock().astimezone(UTC)
-        self._ticks = self._ticks_after(self._seen)  # what was due while models opened is not ours
+        self._ticks = self._fresh_ticks(self._seen)  # what was due while models opened is not ours, unless recorded
+        self._keep_turn(self._seen)
+
+    def start(self) -> None:
+        self.open()
         self._thread = threading.Thread(target=self._loop, name=f"upon-{self.name}", daemon=True)
         self._thread.start()
 
@@ -109,42 +124,53 @@ class CronSource:
         self._wake.set()
 
     def stop(self, timeout: float) -> None:
-        """Wait for the tries under way; a tick that waits for its next try is given up, with a log line."""
+        """Wait for the tries under way; a tick that waits for its next try is given up, with a log line.
+
+        What is given up stays recorded as not finished: whoever fires next fires it, if it is not too late.
+        """
         self._paused = self._stopping = True
         self._wake.set()
         if self._thread is not None:
             self._thread.join(timeout)
-        left, self._runs = [*self._runs, *map(_Run, self._backlog)], []
-        self._backlog.clear()
-        for run in left:
-            log.warning("%s: the tick was not finished before the stop", self.name, extra={"fields": _fields(run)})
+        self._runs.give_up("the tick was not finished before the stop")
+        self._election.release()
+        if self._opened:  # others may share it
+            self._store.close()
+        self._opened = False
         self._wake.set()
 
     def state(self) -> dict[str, Any]:
-        """next: when the next tick is due. last: id, time and outcome of the tick that finished last.
+        """next: when the next tick is scheduled, next_fires: and when it fires, which is later with `jitter`.
 
-        done, failed: ticks that finished. skipped, replaced: by `overlap`. gaps: times that ticks were missed.
+        leader: whether this process fires. last_fired: the tick that came due last, here or in another process.
+        last: id, time and outcome of the tick that finished last here. done, failed: ticks that finished. skipped,
+        replaced: by `overlap`. gaps: times that ticks were missed.
         """
-        runs = list(self._runs)
+        active, firing = list(self._runs.active), self._election.firing
+        following = None if self._paused else self._following()
         return {
-            "connected": True,
-            "in_flight": len(runs) + len(self._backlog),
-            "retrying": sum(run.due is not None for run in runs),
-            "next": None if self._paused else self._ticks.next.astimezone(self.schedule.zone).isoformat(),
-            "last": self._last,
-            "gaps": self._ticks.gaps,
-            **{name: self._counts[name] for name in ("done", "failed", "skipped", "replaced")},
+            "connected": not self._election.failing,
+            "in_flight": len(self._runs),
+            "retrying": sum(run.due is not None for run in active),
+            "leader": self._election.leads,
+            "next": self._shown(following),
+            "next_fires": self._shown(self._ticks.fires(following) if following else None),
+            "last_fired": self._shown(firing.last if firing else None),
+            "last": self._runs.last,
+            "gaps": self._gaps + self._ticks.gaps,
+            **{name: self._runs.counts[name] for name in ("done", "failed", "skipped", "replaced")},
         }
 
     def fire(self, at: datetime) -> Event[Any]:
         """Have the next step fire a tick for this scheduled time, on the schedule or not; returns its event.
 
-        A time without timezone is one in the schedule's timezone.
+        It fires in this process whichever one fires the schedule, and is not recorded. A time without timezone is
+        one in the schedule's timezone.
         """
         if at.tzinfo is None:
             at = at.replace(tzinfo=self.schedule.zone)
         event = self._event(at)
-        self._post(lambda now: self._begin(event))
+        self._post(lambda now: self._runs.begin(Run(event)))
         return event
 
     def _loop(self) -> None:
@@ -153,17 +179,18 @@ class CronSource:
             pause = LONGEST_SLEEP
             try:
                 due = self.step(now)
+                pause = min(LONGEST_SLEEP, self._election.wait())
                 if due is not None:
-                    pause = min((due - now).total_seconds(), LONGEST_SLEEP)
+                    pause = min((due - now).total_seconds(), pause)
             except Exception:  # a schedule must outlive a fault in one of its ticks
                 log.exception("%s: a step failed", self.name)
                 pause = 1.0
-            if self._stopping and all(run.due is not None for run in self._runs):
+            if self._stopping and all(run.due is not None for run in self._runs.active):
                 return
             self._wake.wait(max(pause, 0.0))
             self._wake.clear()
 
-    def _post(self, message: Callable[[datetime], object]) -> None:
+    def _post(self, message: Message) -> None:
         self._inbox.append(message)
         self._wake.set()
 
@@ -173,15 +200,17 @@ class CronSource:
         """Do what is due now; returns when there is something to do next, or None."""
         now = now.astimezone(UTC)  # arithmetic within one zone would be on its wall clock
         self._notice_jump(now)
+        self._keep_turn(now)
         self._read_inbox(now)
         if not self._paused:
             self._fire_due(now)
-        for run in [run for run in self._runs if run.due is not None and run.due <= now]:
-            self._try(run)
+        self._runs.try_due(now, self._election.ready)
         self._read_inbox(now)  # a sink may answer before submit returns
-        while self._backlog and not self._runs and not self._paused:
-            self._begin(self._backlog.popleft())
+        while not self._paused and self._runs.begin_next():
             self._read_inbox(now)
+        self._election.flush()
+        if self._paused and not self._runs.active:
+            self._election.release()
         return self.due()
 
     def is_due(self, now: datetime) -> bool:
@@ -191,131 +220,99 @@ class CronSource:
 
     def due(self) -> datetime | None:
         """When `step` has something to do by itself: the next tick or retry."""
-        times = [run.due for run in self._runs if run.due is not None]
-        if not self._paused:
-            times.append(self._ticks.next)
-        return None if self._stopping else min(times, default=None)
+        ready = self._election.ready
+        times = [self._runs.due(ready)]
+        if ready and not self._paused:
+            times.append(self._ticks.due)
+        return None if self._stopping else min((time for time in times if time is not None), default=None)
 
     def _read_inbox(self, now: datetime) -> None:
         while self._inbox:
             self._inbox.popleft()(now)
 
     def _notice_jump(self, now: datetime) -> None:
-        """A wall clock that was set back: what waits for a time still waits as long as it was meant to."""
         back = self._seen - now
         self._seen = now
-        if back <= timedelta(0):
+        if back > timedelta(0):
+            self._runs.set_back(back)
+            if self._ticks.set_back(now, back):
+                self._election.rewind(self._until(now))
+
+    def _keep_turn(self, now: datetime) -> None:
+        """See to it that this process fires, or that it does not."""
+        led = self._election.leads
+        if led or not self._paused:
+            self._election.keep(lambda: self._until(now))
+        if self._election.leads and not led:
+            self._resume(now)
+        if led and not self._election.leads:
+            self._give_way()
+
+    def _resume(self, now: datetime) -> None:
+        """Go on where the record says that whoever fired before has ended."""
+        firing = self._election.firing
+        if firing is None:
             return
-        for run in self._runs:
-            if run.due is not None:
-                run.due -= back
-        self._ticks.set_back(now, back)
+        self._gaps += self._ticks.gaps
+        if firing.until <= now + ON_TIME:  # the other's clock may have been ahead
+            self._ticks = self._make_ticks(firing.until, again=firing.unfinished)
+            return
+        text = "%s: a tick of %s is recorded as fired, so the clock was set back since: going on from %s"
+        log.warning(text, self.name, firing.until, now)
+        self._ticks = self._fresh_ticks(now)
+        self._election.rewind(self._until(now))
+        self._election.finish(firing.unfinished)
+
+    def _give_way(self) -> None:
+        self._runs.give_up("another process fires the schedule since, and this tick too", claimed=True)
 
     def _fire_due(self, now: datetime) -> None:
-        events = [self._event(at) for at in self._ticks.take(now)]
-        if self.trigger.overlap == "allow":
-            for event in events:
-                self._begin(event)
-        elif events and self._begin(events[0]):
-            self._backlog.extend(events[1:])
+        if not self._election.ready:
+            return
+        ticks = self._ticks.take(now)
+        self._election.finish(self._ticks.dropped)
+        if not ticks:
+            return
+        if self._election.claim(ticks):
+            self._runs.begin_all([Run(self._event(tick), tick) for tick in ticks])
+        elif self._election.leads:
+            self._ticks.put_back(ticks)
+        else:
+            self._give_way()
+
+    def _over(self, run: Run) -> None:
+        if run.tick is not None:
+            self._election.finish([run.tick])
 
     def _event(self, at: datetime) -> Event[Any]:
         return tick_event(self.trigger, at, service=self._service, function=self.function, namespace=self._namespace)
 
-    def _ticks_after(self, now: datetime) -> DueTicks:
-        return DueTicks(self.schedule, now, catch_up=self.trigger.catch_up, name=self.name)
+    def _make_ticks(self, since: datetime, again: tuple[datetime, ...] = ()) -> DueTicks:
+        jitter = self.trigger.jitter
+        delay = (lambda tick: jittered(self._event(tick), jitter)) if jitter else (lambda tick: timedelta(0))
+        return DueTicks(
+            self.schedule,
+            since,
+            again=again,
+            catch_up=self.trigger.catch_up,
+            delay=delay,
+            jitter=timedelta(seconds=jitter),
+            name=self.name,
+        )
 
-    def _begin(self, event: Event[Any]) -> bool:
-        run = _Run(event)
-        if self._runs and not self._make_room(run):
-            return False
-        self._runs.append(run)
-        self._try(run)
-        return True
+    def _fresh_ticks(self, now: datetime) -> DueTicks:
+        ticks = self._make_ticks(now)
+        ticks.skip_to(now)
+        return ticks
 
-    def _make_room(self, run: _Run) -> bool:
-        """Whether the tick may run although others are unfinished, as `overlap` says."""
-        if self.trigger.overlap == "replace":
-            for old in self._runs:
-                log.warning("%s: the tick was replaced by the next one", self.name, extra={"fields": _fields(old)})
-            self._counts["replaced"] += len(self._runs) + len(self._backlog)
-            self._runs = []
-            self._backlog.clear()
-            return True
-        if self.trigger.overlap == "allow" and len(self._runs) < MAX_RUNS:
-            return True
-        self._counts["skipped"] += 1
-        text = "%s: the tick is skipped, for %d before it are unfinished"
-        log.warning(text, self.name, len(self._runs), extra={"fields": _fields(run)})
-        return False
+    def _until(self, now: datetime) -> datetime:
+        """A time before the next tick, by which it and all that follow can be found again."""
+        return min(now, self._ticks.next - _SECOND)
 
-    def _try(self, run: _Run) -> None:
-        run.due = None
-        if run.handled is not None:
-            self._reply(run, run.handled)
-            return
+    def _following(self) -> datetime:
+        """The next tick, whoever fires it."""
+        ticks = self._ticks if self._election.leads else self._fresh_ticks(self._clock().astimezone(UTC))
+        return ticks.next
 
-        def on_done(outcome: Outcome) -> None:
-            self._post(lambda now: self._answered(run, outcome, now))
-
-        try:
-            self._sink.submit(run.event._copy(attempt=run.attempt), on_done, function=self.function)
-        except Exception as error:  # a tick without an outcome would block every later one
-            on_done(failure_from(error))
-
-    def _answered(self, run: _Run, outcome: Outcome, now: datetime) -> None:
-        wanted = self.trigger.reply_to is not None and run in self._runs
-        if wanted and isinstance(outcome, Done) and isinstance(outcome.reply, Event):
-            run.handled = outcome
-            self._reply(run, outcome)
-        else:
-            self._settle(run, outcome, now)
-
-    def _reply(self, run: _Run, outcome: Done) -> None:
-        """Have the reply confirmed before the tick is done."""
-
-        def on_done(error: BaseException | None) -> None:
-            self._post(lambda now: self._replied(run, outcome, error, now))
-
-        reply = cast("Event[Any]", outcome.reply)
-        try:
-            cast(Publisher, self._publisher).publish(
-                cast(str, self.trigger.reply_to), reply, reply_key(run.event, reply), on_done
-            )
-        except Exception as error:
-            on_done(error)
-
-    def _replied(self, run: _Run, outcome: Done, error: BaseException | None, now: datetime) -> None:
-        if isinstance(error, Busy):  # write it again; the handler has done its part
-            log.info("%s: the reply can't be written, trying on: %s", self.name, error)
-            run.due = now + timedelta(seconds=busy_delay(run.busy, self._rng))
-            run.busy += 1
-            return
-        run.handled = None
-        self._settle(run, outcome if error is None else failure_from(error), now)
-
-    def _settle(self, run: _Run, outcome: Outcome, now: datetime) -> None:
-        if run not in self._runs:  # replaced meanwhile
-            return
-        if isinstance(outcome, Failed):
-            decision = decide(outcome, run.attempt, self._delivery, self._rng, busy=run.busy)
-            if isinstance(decision, Again):
-                run.due = now + timedelta(seconds=decision.delay)
-                run.attempt += decision.counts
-                run.busy = 0 if decision.counts else run.busy + 1
-                return
-        self._finish(run, outcome)
-
-    def _finish(self, run: _Run, outcome: Outcome) -> None:
-        self._runs.remove(run)
-        self._last = {"id": run.event.id, "time": run.event._attributes["time"], "outcome": outcome.kind}
-        self._counts["done" if isinstance(outcome, Done) else "failed"] += 1
-        if isinstance(outcome, Failed):
-            fields = {**_fields(run), "outcome": outcome.kind, "error": outcome.error}
-            text = "%s: the tick failed for good after %d tries: %s"
-            log.error(text, self.name, run.attempt, outcome.error, extra={"fields": fields})
-
-
-def _fields(run: _Run) -> dict[str, Any]:
-    event = run.event
-    return {"event_id": event.id, "scheduled": event._attributes["time"], "attempt": run.attempt}
+    def _shown(self, at: datetime | None) -> str | None:
+        return None if at is None else at.astimezone(self.schedule.zone).isoformat()

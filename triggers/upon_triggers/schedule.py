@@ -9,26 +9,19 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from upon import MissingExtra, UsageError
+from upon_triggers import dialect
 
 if TYPE_CHECKING:
     from cronsim import CronSim
 
-FIELDS = ("minute", "hour", "day-of-month", "month", "day-of-week")
-MACROS = {
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
 _SECOND = timedelta(seconds=1)
 _DAY = timedelta(days=1)
+_LOOKED_AT = 1500  # ticks, to find the closest two: a day of minutes, or all months of 30 years
 
 
 class Schedule:
@@ -65,6 +58,15 @@ class Schedule:
         found = self._next_fixed(start) if self._fixed else self._next_following(start)
         return found.astimezone(self.zone)
 
+    def close_ticks(self, seconds: float) -> float | None:
+        """How close two ticks may come, if not further than this; clock changes don't count. In seconds."""
+        if seconds < 60:
+            return None
+        years = takewhile(lambda wall: wall.year < 2030, self._walk(datetime(2000, 1, 1)))
+        walk = islice(years, _LOOKED_AT)
+        gaps = ((after - before).total_seconds() for before, after in pairwise(walk))
+        return next((gap for gap in gaps if gap <= seconds), None)
+
     def _next_fixed(self, start: datetime) -> datetime:
         for wall in self._walk(_wall(start, self.zone) - _SECOND):
             tick = self._instant(wall)
@@ -95,6 +97,16 @@ class Schedule:
         """Matching wall times after one, without regard to clock changes."""
         yield from _cronsim(self._plain, wall)
         raise _never(self.expression)
+
+
+def check_jitter(schedule: Schedule, jitter: float) -> None:
+    """Raise UsageError for a jitter by which a tick could fire after the next one is due. In seconds."""
+    gap = schedule.close_ticks(jitter)
+    if gap is not None:
+        raise UsageError(
+            f"jitter={jitter:g} is not shorter than the {gap:g} s between two ticks of {schedule.expression!r}: a tick"
+            " has to fire before the next one, so lower it"
+        )
 
 
 def _wall(instant: datetime, zone: tzinfo) -> datetime:
@@ -145,28 +157,19 @@ def _close_zone(name: object) -> str:
 
 
 def _fields(expression: str) -> list[str]:
-    text = expression.strip()
-    if text.startswith("@"):
-        if text.lower() not in MACROS:
-            known = ", ".join(MACROS)
-            raise UsageError(f"schedule {expression!r} is not known: use five fields or one of {known}")
-        text = MACROS[text.lower()]
+    text = dialect.unfold(expression)
+    if text is None:
+        raise UsageError(dialect.wrong_macro(expression))
     if text.upper().startswith(("TZ=", "CRON_TZ=")):
         zone, _, rest = text.partition("=")[2].partition(" ")
         raise UsageError(f"schedule {expression!r} holds a timezone: write {rest!r} with timezone={zone!r}")
+    aws = dialect.wrong_call(text)
+    if aws is not None:
+        raise UsageError(aws)
     fields = text.split()
     if len(fields) != 5:
-        raise UsageError(_wrong_count(expression, fields))
+        raise UsageError(dialect.wrong_count(expression, fields))
     return fields
-
-
-def _wrong_count(expression: str, fields: list[str]) -> str:
-    message = f"schedule {expression!r} has {len(fields)} fields instead of five ({' '.join(FIELDS)})"
-    if len(fields) not in (6, 7):
-        return f"{message}: write for instance '0 3 * * *'"
-    kept = " ".join(field.replace("?", "*") for field in fields[1:6])
-    lost = "" if fields[0] == "0" else "; nothing fires more often than once a minute"
-    return f"{message}: the seconds come off the front, so write {kept!r}{lost}"
 
 
 def _check(expression: str, fields: list[str]) -> None:
@@ -179,14 +182,11 @@ def _check(expression: str, fields: list[str]) -> None:
         found = next(_cronsim(" ".join(fields), start), None)
     except CronSimError as error:
         name = str(error).removeprefix("Bad ")
-        value = fields[FIELDS.index(name)] if name in FIELDS else expression
-        if name == "day-of-month" and fields[3] != "*":  # cronsim says so, too, where no month has such a day
+        if name == "day-of-month" and fields[3] != "*" and "?" not in fields:
+            # cronsim says so, too, where no month of those has such a day
             _check(expression, [*fields[:3], "*", "*"])
             raise _never(expression) from None
-        raise UsageError(
-            f"schedule {expression!r}: {name} {value!r} can't be read: use a number of its range, '*', a list"
-            " '1,2', a range '1-5' or a step '*/5'"
-        ) from None
+        raise UsageError(dialect.wrong_field(expression, fields, name)) from None
     if found is None:
         raise _never(expression)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from upon import Event
@@ -30,3 +31,9 @@ def tick_event(
         "time": time,
     }
     return Event._trusted(attributes, None)
+
+
+def jittered(event: Event[Any], jitter: float) -> timedelta:
+    """How much later than scheduled a tick fires: under `jitter` seconds, and the same wherever it is computed."""
+    share = int.from_bytes(hashlib.sha256(event.id.encode()).digest()[:8]) / 2**64
+    return timedelta(seconds=share * jitter)
