@@ -132,6 +132,29 @@ def test_an_unreachable_broker(tmp_path: Path, silent_port: int) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_broker_without_a_name(tmp_path: Path) -> None:
+    project = write(tmp_path, Fault((), {"app.py": TOPIC}))
+
+    done = func("run", "--port", "0", "--bootstrap", "kafka.invalid:9092", cwd=project)
+
+    assert done.returncode == Exit.UNAVAILABLE, done.stderr
+    assert "the name 'kafka.invalid' can't be resolved: correct kafka.bootstrap" in message_of(done.stderr, "Error: ")
+
+
+def test_a_web_server_is_no_broker(tmp_path: Path) -> None:
+    (tmp_path / "web").mkdir()
+    (tmp_path / "web" / "func.yaml").write_text(YAML)
+    (tmp_path / "web" / "app.py").write_text(GOOD)
+    project = write(tmp_path, Fault((), {"app.py": TOPIC}))
+
+    with running(cwd=tmp_path / "web") as run:
+        address = run.url.removeprefix("http://")
+        done = func("run", "--port", "0", "--bootstrap", address, cwd=project)
+
+    assert done.returncode == Exit.UNAVAILABLE, done.stderr
+    assert f"an HTTP server answers at {address!r}, and no Kafka broker" in message_of(done.stderr, "Error: ")
+
+
 def test_nobody_to_invoke(tmp_path: Path, silent_port: int) -> None:
     url = f"http://127.0.0.1:{silent_port}"
 

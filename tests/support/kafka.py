@@ -146,10 +146,15 @@ class RealKafka:
             if "Address already in use" not in said or time.monotonic() > deadline:
                 raise RuntimeError(f"the broker did not come up:\n{said}")
 
+    def settings(self, controller_port: int) -> str:
+        """What stands in server.properties."""
+        assert self.port is not None
+        return _properties(self.folder / "data", self.port, controller_port)
+
     def _spawn(self) -> None:
         assert self.port is not None
         settings = self.folder / "server.properties"
-        settings.write_text(_properties(self.folder / "data", self.port, _free_port(self.port)))
+        settings.write_text(self.settings(_free_port(self.port)))
         with open(self.folder / "kafka.log", "wb") as log:
             self._process = subprocess.Popen(
                 _java("kafka.Kafka", str(settings)),

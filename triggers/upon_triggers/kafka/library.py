@@ -8,6 +8,8 @@ from functools import cache
 from typing import Any
 
 from upon import MissingExtra
+from upon_triggers.kafka.lenient import read_any_header
+from upon_triggers.kafka.refusals import Refusal, explain
 from upon_triggers.settings import KafkaConnection
 from upon_triggers.source import SourceError
 
@@ -28,9 +30,18 @@ def library() -> Any:
             import kafka.net.compat
             import kafka.structs
             from kafka.net.inet import KafkaNetSocket
+            from kafka.net.transport import KafkaSSLTransport, KafkaTCPTransport
+            from kafka.record.default_records import DefaultRecordBatch
     except ImportError:
         raise MissingExtra("Kafka", "kafka") from None
     _close_failed_dials(KafkaNetSocket)
+    _close_failed_handshakes(KafkaSSLTransport)
+    for transport in (KafkaTCPTransport, KafkaSSLTransport):
+        _hear_last_words(transport)
+    read_any_header(DefaultRecordBatch)
+    from upon_triggers.kafka.appending import write_quickly
+
+    write_quickly()
     return kafka
 
 
@@ -46,6 +57,31 @@ def _close_failed_dials(dialler: Any) -> None:
             raise
 
     dialler.sock_connect = sock_connect
+
+
+def _close_failed_handshakes(transport: Any) -> None:
+    """The same for TLS."""
+    handshake = transport.handshake
+
+    async def closing(self: Any) -> None:
+        try:
+            await handshake(self)
+        except BaseException:
+            self._sock.close()
+            raise
+
+    transport.handshake = closing
+
+
+def _hear_last_words(transport: Any) -> None:
+    """kafka-python drops what came right before the end of a connection: where TLS or HTTP is spoken, all there is."""
+    receive = transport._sock_recv
+
+    def receive_first(self: Any) -> tuple[bytes, Any]:
+        data, error = receive(self)
+        return data, None if data else error  # the end is found again at the next call
+
+    transport._sock_recv = receive_first
 
 
 def client_settings(connection: KafkaConnection, client_id: str) -> dict[str, Any]:
@@ -71,7 +107,7 @@ def client_settings(connection: KafkaConnection, client_id: str) -> dict[str, An
 
 
 def construct(make: Callable[..., Any], connection: KafkaConnection, settings: dict[str, Any]) -> Any:
-    """A client of kafka-python. Raises SourceError when no broker answers within settings["bootstrap_timeout_ms"].
+    """A client of kafka-python. Raises SourceError when no broker lets it in within settings["bootstrap_timeout_ms"].
 
     A constructor that gives up leaves its I/O thread and its sockets behind: they are closed here.
     """
@@ -79,15 +115,65 @@ def construct(make: Callable[..., Any], connection: KafkaConnection, settings: d
     opened: list[Any] = []
 
     def open_client(**options: Any) -> Any:
-        opened.append(kafka.net.compat.KafkaNetClient(**options))
+        from kafka.net.selector import NetworkSelector
+
+        net = NetworkSelector(**options)
+        manager = _watching_manager()(net, connection, **options)
+        opened.append(kafka.net.compat.KafkaNetClient(net=net, manager=manager, **options))
         return opened[-1]
 
     try:
         return make(**settings, kafka_client=open_client)
     except kafka.errors.KafkaError as error:
+        refusal = next((client._manager.refusal for client in opened), None)
         for client in opened:
             client.close()
-        raise unreachable(connection, error) from None
+        raise SourceError(refusal) if refusal else unreachable(connection, error) from None
+
+
+@cache
+def _watching_manager() -> Any:
+    """kafka-python's manager of connections, made to remember why brokers refuse us: it only writes that to a log."""
+    import kafka.net.manager
+
+    base: Any = kafka.net.manager.KafkaConnectionManager
+
+    class WatchingManager(base):  # type: ignore[misc]
+        def __init__(self, net: Any, connection: KafkaConnection, **options: Any) -> None:
+            self.refusals: dict[Any, Refusal] = {}
+            self._connection = connection
+            super().__init__(net, **options)
+
+        @property
+        def refusal(self) -> str | None:
+            """Why no broker lets us in, as far as is known; None while all is well."""
+            found = sorted(self.refusals.values(), key=lambda refusal: (not refusal.final, not refusal.telling))
+            return found[0].message if found else None
+
+        async def _connect(self, node: Any, conn: Any, *args: Any, **options: Any) -> None:
+            conn.init_future.add_callback(lambda _: self.refusals.pop(node.node_id, None))
+            conn.close_future.add_errback(lambda error: self._refused(node, conn, error))
+            await super()._connect(node, conn, *args, **options)
+            self._give_up_at_start()
+
+        def _refused(self, node: Any, conn: Any, error: BaseException) -> None:
+            if self.closed:
+                return
+            greeted = conn.broker_version_data is not None
+            refusal = explain(self._connection, f"{node.host}:{node.port}", error, greeted=greeted)
+            known = self.refusals.get(node.node_id)
+            if known is None or refusal.telling or not known.telling:
+                self.refusals[node.node_id] = refusal
+
+        def _give_up_at_start(self) -> None:
+            """Nothing is gained by waiting for the deadline where every address refuses us for good."""
+            addresses = [broker.node_id for broker in self.cluster.bootstrap_brokers()]
+            found = [self.refusals.get(address) for address in addresses]
+            if not self.bootstrapped and all(refusal is not None and refusal.final for refusal in found):
+                error = library().errors.KafkaConnectionError(self.refusal)
+                self._auth_failures.update(dict.fromkeys(addresses, error))
+
+    return WatchingManager
 
 
 def _protocol(connection: KafkaConnection) -> str:
@@ -113,9 +199,6 @@ def _tls(connection: KafkaConnection) -> dict[str, Any]:
 
 
 def unreachable(connection: KafkaConnection, cause: BaseException) -> SourceError:
-    """No broker answers, or none lets us in."""
+    """No broker answers, and nothing more is known."""
     address = ",".join(connection.bootstrap)
-    kafka = library()
-    if isinstance(cause, (kafka.errors.SaslAuthenticationFailedError, kafka.errors.AuthorizationError)):
-        return SourceError(f"the Kafka broker at {address!r} refuses us: {cause}; check kafka.sasl and kafka.tls")
     return SourceError(f"no Kafka broker answers at {address!r}: start it, or correct kafka.bootstrap ({cause})")
