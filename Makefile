@@ -2,13 +2,16 @@
 # make test    what CI runs: make check, then all tests
 # make check   style, types, layers and the wheel
 # make bench   the benchmarks (minutes; see benchmarks/README.md)
+# make chaos   kill -9 and worse on a real Kafka; EVENTS=1000000 KILLS=100 SEED=7 MODE=host say how much, again, where
+# make chaos-outages   two minutes without a broker, one without a function
+# make chaos-memory    one process' memory over EVENTS records
 # make clean   remove what the others made
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help run test check bench clean setup-all setup-test
+.PHONY: help run test check bench chaos chaos-outages chaos-memory clean setup-all setup-test
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -35,8 +38,22 @@ check: setup-test
 	@rm -rf dist; log=$$($(BIN)/python -m build --wheel --no-isolation --outdir dist . 2>&1) || { echo "$$log"; exit 1; }
 	$(BIN)/check-wheel-contents dist
 
-bench: setup-all
-	@for name in startup events inference; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+bench: setup-test
+	@for name in startup events inference records; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+
+EVENTS ?= 100000
+KILLS ?= 20
+MODE ?= direct
+CHAOS := --events $(EVENTS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+chaos: setup-test
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS) --kills $(KILLS) --mode $(MODE) --json dist/chaos.json
+
+chaos-outages: setup-test
+	UPON_OUTAGES=full $(BIN)/pytest tests/acceptance/test_outages.py -k "gone_for_a_while" -rP
+
+chaos-memory: setup-test
+	@PYTHONPATH=tests $(BIN)/python -m chaos.memory $(CHAOS) --json dist/chaos-memory.json
 
 clean:
 	rm -rf $(VENV) dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

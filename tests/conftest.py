@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from support.kafka import kafka as kafka  # the fixture: one real broker for the whole session
+from support.kafka_secured import secured as secured  # and one behind locks
 
 
 @pytest.hookimpl(wrapper=True)

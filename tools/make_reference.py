@@ -103,6 +103,8 @@ def metrics_page() -> str:
     metrics.inference("model", 1, 0.1)
     metrics.finished("score", [Event.of()], [Done()], 0.1)
     metrics.late("score", Event.of(), 1.0)
+    metrics.repeated("score")
+    metrics.watch_store(lambda: {"store": "sqlite", "connected": True})
     rows = []
     for family in sorted(metrics.registry.collect(), key=lambda found: found.name):
         labels = [label for label in family.samples[0].labels if label != "le"]

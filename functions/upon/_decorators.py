@@ -58,7 +58,7 @@ def cron(
     """Fire on a schedule of five fields (minute hour day month weekday) in a timezone.
 
     overlap: what happens when a tick is due while the one before still runs: both run, the new one is skipped,
-    or the old one is given up. catch_up: how many missed ticks to make up for after a pause.
+    or the old one is given up. catch_up: how many missed ticks to make up for, at a new start too.
     jitter: spread the ticks of many functions on one minute: each fires up to so many seconds late.
     """
     need_parentheses("cron", schedule, '"0 3 * * *"')
@@ -107,7 +107,8 @@ def options(
 ) -> Decorator:
     """How a function is run. timeout: seconds for one try. concurrency: tries at once in this process.
 
-    retry: tries after the first one failed. idempotent: not built yet; `func check` refuses it.
+    retry: tries after the first one failed. idempotent: an event (by source and id) that was handled is not
+    handled again, and gets the same reply; `idempotency` in func.yaml says where that is remembered.
     """
     if args:
         need_parentheses("options", args[0], "timeout=30")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from upon._ids import name_id
 
@@ -30,6 +30,15 @@ class Publisher(Protocol):
     def publish(
         self, topic: str, event: Event[Any], key: bytes | None, on_done: Callable[[BaseException | None], None]
     ) -> None: ...
+
+
+class Sent(NamedTuple):
+    """A record that a handler has sent and a transaction will write."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes | None]]
 
 
 class Sends:
@@ -66,9 +75,10 @@ class Invocation:
     """What is known about the handler call that runs on this thread or task.
 
     deadline: time.monotonic() or None. event: what it handles; None for a batch, whose company changes.
+    outbox: takes the sends where the event's source writes them in its transaction; else None.
     """
 
-    __slots__ = ("_sends", "_sent", "deadline", "event", "function", "service")
+    __slots__ = ("_sends", "_sent", "deadline", "event", "function", "outbox", "service")
 
     def __init__(
         self, function: str, service: str = "", deadline: float | None = None, event: Event[Any] | None = None
@@ -77,6 +87,7 @@ class Invocation:
         self.service = service
         self.deadline = deadline
         self.event = event
+        self.outbox: list[Sent] | None = None
         self._sends: Sends | None = None
         self._sent = 0
 

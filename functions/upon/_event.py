@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 from upon._attributes import (
     CORE_ATTRIBUTES,
@@ -46,7 +46,7 @@ __all__ = [
     "parse_time",
 ]
 
-_UNSET: Any = ...  # a singleton that stays one when an event is pickled
+UNSET: Any = ...  # a singleton that stays one when an event is pickled
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +83,13 @@ class HttpInfo:
     files: tuple[Upload, ...] = ()
 
 
+class Describes(Protocol):
+    """Tells what a plain Kafka record says about its event, once somebody asks."""
+
+    def attributes(self, record: Any) -> dict[str, Any]: ...
+    def info(self, record: Any) -> KafkaInfo: ...
+
+
 class Event(Generic[T]):
     """A CloudEvent 1.0, read-only.
 
@@ -94,7 +101,18 @@ class Event(Generic[T]):
     has to be done (UTC), or None.
     """
 
-    __slots__ = ("_attempt", "_attributes", "_body", "_data", "_deadline", "_http", "_kafka", "_value")
+    __slots__ = (
+        "_attempt",
+        "_attributes",
+        "_body",
+        "_data",
+        "_deadline",
+        "_describes",
+        "_http",
+        "_kafka",
+        "_record",
+        "_value",
+    )
 
     _attributes: dict[str, Any]
     _body: bytes | None
@@ -104,6 +122,8 @@ class Event(Generic[T]):
     _http: HttpInfo | None
     _attempt: int
     _deadline: float | None  # seconds since 1970: most handlers never ask for it
+    _record: Any  # a plain Kafka record without headers, of which `_describes` knows the rest; else None
+    _describes: Describes
 
     def __init__(self, attributes: Mapping[str, Any], data: object = None) -> None:
         checked: dict[str, Any] = {"specversion": "1.0"}
@@ -118,12 +138,13 @@ class Event(Generic[T]):
             checked["datacontenttype"] = content_type
         self._attributes = checked
         self._body = body
-        self._data = _UNSET
+        self._data = UNSET
         self._value = "json"
         self._kafka = None
         self._http = None
         self._attempt = 1
         self._deadline = None
+        self._record = None
 
     @classmethod
     def _trusted(
@@ -139,12 +160,13 @@ class Event(Generic[T]):
         event: Event[Any] = object.__new__(cls)
         event._attributes = attributes
         event._body = body
-        event._data = _UNSET
+        event._data = UNSET
         event._value = value
         event._kafka = kafka
         event._http = http
         event._attempt = 1
         event._deadline = None
+        event._record = None
         return event
 
     @classmethod
@@ -161,25 +183,56 @@ class Event(Generic[T]):
         """An event of the CloudEvents SDK as one of ours. Raises MalformedEvent for what the SDK lets through."""
         return event if isinstance(event, Event) else cls(event.get_attributes(), event.get_data())
 
-    def _copy(self, *, data: Any = _UNSET, attempt: int | None = None) -> Event[Any]:
+    def _copy(self, *, data: Any = UNSET, attempt: int | None = None) -> Event[Any]:
         """The same event with other data, or for another try.
 
         A new try decodes its data anew: the handler may have changed what the last one was given.
         """
         event: Event[Any] = object.__new__(type(self))
-        event._attributes = self._attributes
+        event._record = self._record
+        if self._record is None:
+            event._attributes = self._attributes
+            event._kafka = self._kafka
+        else:
+            event._describes = self._describes
         event._body = self._body
-        event._data = self._data if data is _UNSET and attempt is None else data
+        event._data = self._data if data is UNSET and attempt is None else data
         event._value = self._value
-        event._kafka = self._kafka
         event._http = self._http
         event._attempt = self._attempt if attempt is None else attempt
         event._deadline = self._deadline
         return event
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Most handlers look at the data alone, so a plain record's attributes are made when they are wanted.
+
+            Called only for a slot that holds nothing: whatever has a value never passes here.
+            """
+            if name == "_attributes":
+                made = self._attributes = self._describes.attributes(self._record)
+            elif name == "_kafka":
+                made = self._kafka = self._describes.info(self._record)
+            else:
+                raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+            return made
+
+    def __getstate__(self) -> tuple[None, dict[str, Any]]:
+        """For copies and pickles: everything made, and no record behind it."""
+        kept = (name for name in Event.__slots__ if name not in ("_describes", "_record"))
+        return None, {**{name: getattr(self, name) for name in kept}, "_record": None}
+
     @property
     def kafka(self) -> KafkaInfo | None:
         return self._kafka
+
+    @property
+    def _key(self) -> bytes | None:
+        """The Kafka record's."""
+        if self._record is not None:
+            return cast("bytes | None", self._record.key)
+        return None if self._kafka is None else self._kafka.key
 
     @property
     def http(self) -> HttpInfo | None:
@@ -216,7 +269,7 @@ class Event(Generic[T]):
 
     @property
     def datacontenttype(self) -> str | None:
-        return self._attributes.get("datacontenttype")
+        return None if self._record is not None else self._attributes.get("datacontenttype")
 
     @property
     def dataschema(self) -> str | None:
@@ -237,9 +290,9 @@ class Event(Generic[T]):
     @property
     def data(self) -> T:
         """The decoded data, or None where there is none. Raises DataError where it can't be decoded."""
-        if self._data is _UNSET:
+        if self._data is UNSET:
             try:
-                self._data = decode_data(self._body, self._attributes.get("datacontenttype"), self._value)
+                self._data = decode_data(self._body, self.datacontenttype, self._value)
             except DataError as error:
                 raise UndecodableData(str(error)) from None
         return cast(T, self._data)

@@ -11,6 +11,7 @@ table and nothing else. The verdicts:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
@@ -24,6 +25,7 @@ from upon._errors import (
 )
 
 if TYPE_CHECKING:
+    from upon._engine import Sent
     from upon._event import Event
     from upon._response import Response
 
@@ -37,6 +39,7 @@ FailureKind: TypeAlias = Literal[
     "error",
     "retry",
     "timeout",
+    "crashed",
     "overloaded",
     "draining",
 ]
@@ -58,6 +61,7 @@ KINDS: dict[str, Kind] = {
     "error": Kind(500, "counts", "The function raised an error"),
     "retry": Kind(503, "counts", "The function asks to try again"),
     "timeout": Kind(504, "counts", "The function took too long"),
+    "crashed": Kind(500, "final", "The process died of the event, again and again"),
     "overloaded": Kind(429, "busy", "Too much work at once"),
     "draining": Kind(503, "busy", "Stopping or not ready"),
 }
@@ -65,10 +69,19 @@ KINDS: dict[str, Kind] = {
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The handler finished. `reply` is a CloudEvent, a plain HTTP Response, or nothing."""
+    """The handler finished. `reply` is a CloudEvent, a plain HTTP Response, or nothing.
+
+    sent: what the handler sent to topics and the source has to write, in the transaction of an exactly-once function.
+    """
 
     reply: Event | Response | None = None
     kind: Literal["done"] = "done"
+    sent: tuple[Sent, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated(Done):
+    """Handled before, by an idempotent function: the handler was not called, and the reply is what it returned then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +104,11 @@ class Failed:
 Outcome: TypeAlias = Done | Failed
 
 DONE = Done()
+
+
+def all_plain(outcomes: Sequence[Outcome]) -> bool:
+    """Whether there are some and each is done without a reply: the usual case, told without a loop."""
+    return bool(outcomes) and outcomes[0] is DONE and outcomes.count(DONE) == len(outcomes)
 
 
 class Retry(Exception):

@@ -43,4 +43,4 @@ def reply_key(event: Event[Any], reply: Event[Any]) -> bytes | None:
     own = reply._attributes.get("partitionkey")
     if own is not None:
         return attribute_text(own).encode()
-    return event.kafka.key if event.kafka is not None else None
+    return event._key

@@ -6,9 +6,10 @@ import contextlib
 from typing import Any
 
 from upon._attributes import attribute_text
-from upon._engine import Publisher, Sends, invocation
+from upon._engine import Publisher, Sends, Sent, invocation
 from upon._errors import UponError, UsageError
 from upon._event import Event, as_event
+from upon._kafka_codec import write_record
 from upon._triggers import check_topic
 
 SEND_TIMEOUT = 60.0  # seconds without a confirmation; the producer gives up before
@@ -38,6 +39,9 @@ class Topic:
         runtime is there; a broker's refusal is raised here outside a handler, and fails the event inside one.
         """
         call = invocation.get()
+        if call is not None and call.outbox is not None:
+            call.outbox.append(self._held(data_or_event, key))
+            return
         if call is not None:
             self._publish(data_or_event, key, call.sends)
             return
@@ -49,6 +53,10 @@ class Topic:
         """As `send`, and returns after the broker's confirmation, without blocking the event loop."""
         import asyncio
 
+        call = invocation.get()
+        if call is not None and call.outbox is not None:
+            call.outbox.append(self._held(data_or_event, key))
+            return
         loop = asyncio.get_running_loop()
         confirmed: asyncio.Future[None] = loop.create_future()
 
@@ -78,6 +86,11 @@ class Topic:
         except BaseException:
             on_done(None)  # raised here, so there is nothing left to wait for
             raise
+
+    def _held(self, data_or_event: object, key: str | bytes | None) -> Sent:
+        """For the transaction that takes the handler's replies and its offset; until then nobody sees it."""
+        event, key_bytes = self._prepare(data_or_event, key)
+        return Sent(self.name, *write_record(event, key_bytes))
 
     def _bound(self) -> Publisher:
         if self._publisher is None:

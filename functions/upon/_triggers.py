@@ -67,7 +67,7 @@ class KafkaTrigger:
 
 @dataclass(frozen=True, slots=True)
 class CronTrigger:
-    """A schedule of five fields in a timezone. catch_up: how many missed ticks to fire after a pause.
+    """A schedule of five fields in a timezone. catch_up: how many missed ticks to make up for.
 
     jitter: each tick fires up to so many seconds late, the same delay every time a tick is fired.
     """

@@ -104,12 +104,14 @@ class Client:
 
     def _open(self) -> None:
         from upon_runtime.http import create_app
+        from upon_runtime.idempotency import MemoryStore
         from upon_runtime.service import Service
         from upon_triggers.kafka.memory import MemoryBroker
 
         spec = self._spec()
         broker = MemoryBroker(self._partitions, wall=lambda: self._clock.now.timestamp())
-        service = Service(spec, publisher=broker.open_publisher())
+        handled = MemoryStore(lambda: self._clock.elapsed)
+        service = Service(spec, publisher=broker.open_publisher(), store=handled)
         self._opened.callback(_close, service)
         service.open()
         self._watched = WatchedSink(service.dispatcher)
@@ -125,6 +127,7 @@ class Client:
 
     def _spec(self) -> ServiceSpec:
         from upon_build.project import load_project, spec_from_functions
+        from upon_runtime.spec import Idempotency
         from upon_triggers.settings import KafkaConnection
 
         kafka = KafkaConnection(("in-memory",), embedded=True)
@@ -138,7 +141,8 @@ class Client:
         env = os.environ if self._env is None else self._env
         project = load_project(self._project, profile=self._profile, env=env)
         self._opened.callback(project.close)
-        return project.service_spec(kafka=kafka)
+        handled = Idempotency(ttl=project.settings["idempotency.ttl"])
+        return project.service_spec(kafka=kafka, idempotency=handled)
 
     def _make_sources(self, function: FunctionSpec, service: Service, broker: MemoryBroker) -> list[_Driven]:
         made: list[_Driven] = []
@@ -330,8 +334,19 @@ def _kafka(
 
 def _cron(trigger: CronTrigger, function: FunctionSpec, service: Service, sink: Sink, clock: _Clock) -> _Driven:
     from upon_runtime.sources import cron_source
+    from upon_triggers.firing import MemoryFirings
 
-    source = cron_source(service, function, trigger, sink=sink, clock=lambda: clock.now, rng=random.Random(0))
+    source = cron_source(
+        service,
+        function,
+        trigger,
+        sink=sink,
+        store=MemoryFirings(),
+        clock=lambda: clock.now,
+        monotonic=lambda: clock.elapsed,
+        rng=random.Random(0),
+    )
+    source.open()
 
     def step() -> bool:
         due = source.is_due(clock.now)

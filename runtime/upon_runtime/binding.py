@@ -11,6 +11,7 @@ from upon._outcome import DONE, Done, Failed, Outcome, failure_from, invalid_fro
 from upon._reply import reply_event
 from upon._signature import analyse
 from upon._triggers import CloudEventTrigger, CronTrigger, HttpTrigger, KafkaTrigger, Trigger
+from upon_runtime.idempotency import Guard
 from upon_runtime.payload import reader
 from upon_runtime.spec import FunctionSpec
 
@@ -18,20 +19,23 @@ PING = "dev.knative.sources.ping"
 
 
 class BoundFunction:
-    """One function of a running service."""
+    """One function of a running service. guard: what keeps an idempotent one from handling an event twice."""
 
-    def __init__(self, spec: FunctionSpec, service: str) -> None:
+    def __init__(self, spec: FunctionSpec, service: str, guard: Guard | None = None) -> None:
         function: Function[..., Any] = spec.function
         signature = analyse(function.plain)
         self.spec = spec
         self.name = function.name
         self.service = service
+        self.guard = guard
         self.plain = function.plain
         self.is_async = function.is_async
         self.is_batch = signature.batch
         self.argument = _argument(signature.form, signature.type)
         self.takes_nothing = signature.form == "nothing"
+        self.takes_event = signature.form == "event" and signature.type in (None, Any)  # as it is
         self.filters = tuple(t.attributes for t in function.triggers if isinstance(t, CloudEventTrigger))
+        self._names_types = any(t.reply_type for t in function.triggers)
         self.answers_elsewhere = any(t.reply_to or t.reply_type for t in function.triggers)
 
     def accepts(self, event: Event[Any]) -> bool:
@@ -62,7 +66,7 @@ class BoundFunction:
         if isinstance(result, Response) and result.status >= 400:
             kind: Any = "rejected" if result.status < 500 else "error"
             return Failed(kind, f"the function answered with status {result.status}", status=result.status)
-        trigger = self.trigger_of(event)
+        trigger = self.trigger_of(event) if self._names_types else None
         reply_type = trigger.reply_type if trigger is not None else None
         return Done(reply_event(event, result, service=self.service, function=self.name, type=reply_type))
 
@@ -78,7 +82,7 @@ class BoundFunction:
     def batch_outcomes(self, events: Sequence[Event[Any]], result: object) -> list[Outcome]:
         """One outcome per event, in order, from what a batch handler returned."""
         if result is None:
-            return [self.outcome(event, None) for event in events]
+            return [DONE if event._http is None else self.outcome(event, None) for event in events]
         if not isinstance(result, (list, tuple)) or len(result) != len(events):
             given = f"{len(result)} entries" if isinstance(result, (list, tuple)) else type(result).__name__
             error = TypeError(
@@ -88,8 +92,10 @@ class BoundFunction:
             return [failure_from(error)] * len(events)
         return [self.item_outcome(event, entry) for event, entry in zip(events, result, strict=True)]
 
-    def read_all(self, events: Sequence[Event[Any]]) -> tuple[list[Any], list[int], dict[int, Outcome]]:
+    def read_all(self, events: Sequence[Event[Any]]) -> tuple[list[Any], Sequence[int], dict[int, Outcome]]:
         """The arguments of a batch, the positions they stand for, and the outcomes of those that do not fit."""
+        if self.takes_event:
+            return list(events), range(len(events)), {}
         items: list[Any] = []
         positions: list[int] = []
         invalid: dict[int, Outcome] = {}
@@ -111,11 +117,15 @@ def _argument(form: str, wanted: Any) -> Callable[[Event[Any]], Any]:
     if form == "nothing":
         return lambda event: None
     if form == "event" and wanted in (None, Any):
-        return lambda event: event
+        return _itself
     read = reader(wanted)
     if form == "data":
         return read
     return lambda event: event._copy(data=read(event))
+
+
+def _itself(event: Event[Any]) -> Event[Any]:
+    return event
 
 
 def _fits(trigger: Trigger, event: Event[Any], service: str) -> bool:

@@ -5,22 +5,26 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from contextvars import copy_context
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
-from upon import Busy, Event
+from upon import Busy, Event, UsageError
 from upon._engine import Invocation, Publisher, invocation
-from upon._outcome import Done, Failed, Outcome, failure_from
+from upon._outcome import DONE, Done, Failed, Outcome, failure_from
 from upon._sink import OnBatch, OnDone, OnItem
 from upon_runtime.binding import BoundFunction, unreadable
+from upon_runtime.idempotency import Guard, Journal
 from upon_runtime.loop import LoopThread, place_at
-from upon_runtime.observe import Observer, Observers
+from upon_runtime.observe import Observer, Observers, RunReport
 from upon_runtime.replies import write_reply
-from upon_runtime.spec import ServiceSpec
+from upon_runtime.spec import FunctionSpec, ServiceSpec
 from upon_runtime.watchdog import Watchdog
 from upon_runtime.workers import Gate, Workers
+
+R = TypeVar("R")
+OnLate: TypeAlias = Callable[[Failed], None] | None
 
 
 class Dispatcher:
@@ -38,9 +42,10 @@ class Dispatcher:
         *,
         publisher: Publisher | None = None,
         workers: Workers | None = None,
+        journal: Journal | None = None,
     ) -> None:
         self.service = spec.name
-        self.functions = {f.name: BoundFunction(f, spec.name) for f in spec.functions}
+        self.functions = {f.name: BoundFunction(f, spec.name, _guard(f, journal)) for f in spec.functions}
         self.publisher = publisher
         self.watchdog = Watchdog()
         self._observer = observer or Observers()
@@ -81,12 +86,14 @@ class Dispatcher:
         event: Event[Any],
         *,
         function: str | None = None,
-        on_late: Callable[[Failed], None] | None = None,
+        on_late: OnLate = None,
+        patience: float = 0.0,
+        replies: bool = True,
     ) -> Outcome:
         """Handle one event now and return its outcome.
 
-        on_late(outcome) is called by another thread at the deadline, while the handler still runs here.
-        Over the function's concurrency the outcome is `overloaded` at once.
+        on_late(outcome) is called by another thread at the deadline, while the handler still runs here. Over the
+        function's concurrency the outcome is `overloaded`, after `patience` seconds. replies: written to their topic.
         """
         bound = self.find(event, function)
         if isinstance(bound, Failed):
@@ -95,32 +102,49 @@ class Dispatcher:
             outcome = self._deliver(bound, event, on_late)
         else:
             gate = self._gates[bound.name]
-            if not gate.try_enter():
-                return Failed("overloaded", f"{bound.name} handles {gate.limit} events already", after=1.0)
+            if not gate.enter(patience):
+                return _full(bound)
             try:
                 outcome = self._deliver(bound, event, on_late)
             finally:
                 gate.leave()
-        return self.write_reply(bound, event, outcome)() if bound.answers_elsewhere else outcome
+        return self.write_reply(bound, event, outcome)() if replies and bound.answers_elsewhere else outcome
+
+    def deliver_batch(
+        self, bound: BoundFunction, events: Sequence[Event[Any]], *, on_late: OnLate = None, patience: float = 0.0
+    ) -> Sequence[Outcome]:
+        """As deliver, for the events that a batch handler gets at once; no reply is written."""
+        gate = self._gates[bound.name]
+        if not gate.enter(patience):
+            return [_full(bound)] * len(events)
+        try:
+            if not bound.is_async:
+                return self._run_batch(bound, events, on_late)
+            return self._waited(bound, self._batch_async(bound, events), lambda failed: [failed] * len(events))
+        finally:
+            gate.leave()
 
     def write_reply(self, bound: BoundFunction, event: Event[Any], outcome: Outcome) -> Callable[[], Outcome]:
         """See replies.write_reply: for who submits events that no source stands behind."""
         return write_reply(self.publisher, bound, event, outcome)
 
-    def _deliver(self, bound: BoundFunction, event: Event[Any], on_late: Callable[[Failed], None] | None) -> Outcome:
+    def _deliver(self, bound: BoundFunction, event: Event[Any], on_late: OnLate) -> Outcome:
         return self._wait(bound, event) if bound.is_async else self._run(bound, event, on_late)
 
     def _wait(self, bound: BoundFunction, event: Event[Any]) -> Outcome:
         """An async handler's outcome; the second is for a loop that a handler blocks, so that nothing cancels it."""
+        return self._waited(bound, self._run_async(bound, event), lambda failed: failed)
+
+    def _waited(self, bound: BoundFunction, call: Coroutine[Any, Any, R], instead: Callable[[Failed], R]) -> R:
         try:
-            running = self._loop.submit(self._run_async(bound, event))
+            running = self._loop.submit(call)
         except Busy as error:
-            return failure_from(error)
+            return instead(failure_from(error))
         try:
             return running.result(bound.spec.timeout + 1.0)
         except TimeoutError:
             running.cancel()
-            return _timeout(bound)
+            return instead(_timeout(bound))
 
     # In the background
 
@@ -158,10 +182,14 @@ class Dispatcher:
             refuse(failure_from(error))
 
     def _run_each(self, bound: BoundFunction, events: Sequence[Event[Any]], on_item: OnItem) -> None:
+        report, last = RunReport(self._observer, bound.name), len(events) - 1
         for index, event in enumerate(events):
-            outcome = self._run(bound, event, None)
+            outcome = self._run(bound, event, None, report)
+            goes_on = isinstance(outcome, Done)
+            if index == last or not goes_on:
+                report.send()
             on_item(index, outcome)
-            if not isinstance(outcome, Done):
+            if not goes_on:
                 return
 
     async def _run_each_async(self, bound: BoundFunction, events: Sequence[Event[Any]], on_item: OnItem) -> None:
@@ -191,20 +219,28 @@ class Dispatcher:
 
     # One handler call
 
-    def _run(self, bound: BoundFunction, event: Event[Any], on_late: Callable[[Failed], None] | None) -> Outcome:
+    def _run(
+        self, bound: BoundFunction, event: Event[Any], on_late: OnLate, report: RunReport | None = None
+    ) -> Outcome:
         if bound.is_batch:
             return self._run_batch(bound, (event,), on_late)[0]
         began = time.monotonic()
         deadline = began + bound.spec.timeout
-        _stamp((event,), bound.spec.timeout)
+        event._deadline = time.time() + bound.spec.timeout
         key = self.watchdog.begin(deadline, lambda: self._strike(bound, event, on_late))
         try:
-            outcome = self._call(bound, event, deadline)
+            if bound.guard is None:
+                outcome = self._call(bound, event, deadline)
+            else:
+                outcome = bound.guard.one(event, lambda: self._call(bound, event, deadline))
         finally:
             in_time = self.watchdog.end(key)
         if not in_time:
             outcome = _timeout(bound)
-        self._observer.finished(bound.name, (event,), (outcome,), time.monotonic() - began)
+        if report is None:
+            self._observer.finished(bound.name, (event,), (outcome,), time.monotonic() - began)
+        else:
+            report.add(event, outcome, began, time.monotonic())
         return outcome
 
     def _call(self, bound: BoundFunction, event: Event[Any], deadline: float) -> Outcome:
@@ -217,8 +253,9 @@ class Dispatcher:
         context.run(invocation.set, call)
         try:
             result = context.run(bound.plain) if bound.takes_nothing else context.run(bound.plain, argument)
-            _confirm(call, deadline)
-            return bound.outcome(event, result)
+            if call.unconfirmed is not None:
+                _confirm(call, deadline)
+            return DONE if result is None and event._http is None else bound.outcome(event, result)
         except BaseException as error:
             return _raised(error)
 
@@ -227,7 +264,11 @@ class Dispatcher:
             return (await self._batch_async(bound, (event,)))[0]
         began = time.monotonic()
         _stamp((event,), bound.spec.timeout)
-        outcome = await self._call_async(bound, event, began + bound.spec.timeout)
+        deadline = began + bound.spec.timeout
+        if bound.guard is None:
+            outcome = await self._call_async(bound, event, deadline)
+        else:
+            outcome = await bound.guard.one_async(event, lambda: self._call_async(bound, event, deadline))
         self._observer.finished(bound.name, (event,), (outcome,), time.monotonic() - began)
         return outcome
 
@@ -241,7 +282,7 @@ class Dispatcher:
         except BaseException as error:
             return _raised_async(bound, error)
 
-    def _strike(self, bound: BoundFunction, event: Event[Any], on_late: Callable[[Failed], None] | None) -> None:
+    def _strike(self, bound: BoundFunction, event: Event[Any], on_late: OnLate) -> None:
         self._observer.late(bound.name, event, bound.spec.timeout)
         if on_late is not None:
             on_late(_timeout(bound))
@@ -252,7 +293,7 @@ class Dispatcher:
         self,
         bound: BoundFunction,
         events: Sequence[Event[Any]],
-        on_late: Callable[[Failed], None] | None = None,
+        on_late: OnLate = None,
     ) -> Sequence[Outcome]:
         if not bound.is_batch:
             return [self._run(bound, event, on_late) for event in events]
@@ -261,7 +302,11 @@ class Dispatcher:
         _stamp(events, bound.spec.timeout)
         key = self.watchdog.begin(deadline, lambda: self._strike(bound, events[0], on_late))
         try:
-            outcomes = self._call_batch(bound, events, deadline)
+            outcomes: Sequence[Outcome]
+            if bound.guard is None:
+                outcomes = self._call_batch(bound, events, deadline)
+            else:
+                outcomes = bound.guard.many(events, lambda fresh: self._call_batch(bound, fresh, deadline))
         finally:
             in_time = self.watchdog.end(key)
         if not in_time:
@@ -289,19 +334,28 @@ class Dispatcher:
         if not bound.is_batch:
             return [await self._run_async(bound, event) for event in events]
         began = time.monotonic()
+        deadline = began + bound.spec.timeout
         _stamp(events, bound.spec.timeout)
+        if bound.guard is None:
+            outcomes = await self._call_batch_async(bound, events, deadline)
+        else:
+            outcomes = await bound.guard.many_async(events, lambda e: self._call_batch_async(bound, e, deadline))
+        self._observer.finished(bound.name, events, outcomes, time.monotonic() - began)
+        return outcomes
+
+    async def _call_batch_async(
+        self, bound: BoundFunction, events: Sequence[Event[Any]], deadline: float
+    ) -> Sequence[Outcome]:
         items, positions, invalid = bound.read_all(events)
         good = [events[position] for position in positions]
         outcomes: list[Outcome] = []
         if items:
             try:
-                result = await self._awaited(bound, (items,), began + bound.spec.timeout)
+                result = await self._awaited(bound, (items,), deadline)
                 outcomes = bound.batch_outcomes(good, result)
             except BaseException as error:
                 outcomes = [_raised_async(bound, error)] * len(good)
-        merged = _merge(len(events), positions, outcomes, invalid)
-        self._observer.finished(bound.name, events, merged, time.monotonic() - began)
-        return merged
+        return _merge(len(events), positions, outcomes, invalid)
 
     async def _awaited(
         self, bound: BoundFunction, arguments: tuple[Any, ...], deadline: float, event: Event[Any] | None = None
@@ -339,6 +393,14 @@ class Dispatcher:
         return done
 
 
+def _guard(function: FunctionSpec, journal: Journal | None) -> Guard | None:
+    if not function.idempotent:
+        return None
+    if journal is None:
+        raise UsageError(f"{function.name} is idempotent, and there is no store: give the dispatcher a journal")
+    return journal.guard(function)
+
+
 class _Late(BaseException):
     """An async handler was cancelled at its deadline; not an Exception, so that no handler swallows it."""
 
@@ -358,6 +420,10 @@ def _raised_async(bound: BoundFunction, error: BaseException) -> Failed:
     if isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling():
         return _stopping()
     return failure_from(error)
+
+
+def _full(bound: BoundFunction) -> Failed:
+    return Failed("overloaded", f"{bound.name} handles {bound.spec.concurrency} events already", after=1.0)
 
 
 def _timeout(bound: BoundFunction) -> Failed:
@@ -384,5 +450,7 @@ def _confirm(call: Invocation, deadline: float) -> None:
 def _merge(
     count: int, positions: Sequence[int], outcomes: Sequence[Outcome], invalid: dict[int, Outcome]
 ) -> list[Outcome]:
+    if not invalid:
+        return list(outcomes)
     by_position = dict(zip(positions, outcomes, strict=True)) | invalid
     return [by_position[index] for index in range(count)]

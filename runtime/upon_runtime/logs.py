@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TextIO
 
 from upon import Event, _json
-from upon._outcome import KINDS, Failed, Outcome
+from upon._outcome import KINDS, Failed, Outcome, all_plain
 from upon_runtime.observe import origin
 
 log = logging.getLogger("upon.events")
@@ -49,13 +49,20 @@ class EventLog:
         self, function: str, events: Sequence[Event[Any]], outcomes: Sequence[Outcome], seconds: float
     ) -> None:
         chatty = log.isEnabledFor(logging.DEBUG)
-        if not chatty and len(outcomes) == 1 and outcomes[0].kind == "done":
+        if not chatty and (outcomes[0].kind == "done" if len(outcomes) == 1 else all_plain(outcomes)):
             return
         for event, outcome in zip(events, outcomes, strict=True):
             if isinstance(outcome, Failed):
                 self._failed(function, event, outcome, seconds)
             elif chatty:
                 log.debug("%s done", function, extra={"fields": _fields(function, event, seconds)})
+
+    def finished_each(
+        self, function: str, events: Sequence[Event[Any]], outcomes: Sequence[Outcome], seconds: Sequence[float]
+    ) -> None:
+        if not all_plain(outcomes) or log.isEnabledFor(logging.DEBUG):
+            for event, outcome, took in zip(events, outcomes, seconds, strict=True):
+                self.finished(function, (event,), (outcome,), took)
 
     def late(self, function: str, event: Event[Any], timeout: float) -> None:
         log.warning(

@@ -12,7 +12,9 @@ from typing import Any, TypeAlias
 
 from upon import Model, Resource, Topic, UponError, UsageError
 from upon._engine import Publisher
+from upon._sink import Sink
 from upon_runtime.dispatcher import Dispatcher
+from upon_runtime.idempotency import Journal, Store, make_store
 from upon_runtime.logs import EventLog
 from upon_runtime.metrics import Metrics
 from upon_runtime.observe import Observer, Observers
@@ -29,6 +31,7 @@ class Service:
 
     open() makes it able to handle events, start_sources() lets events come, begin_drain() ends new work, close()
     finishes. publisher: where replies and topic sends go; make_sources: builds the sources once open.
+    store: remembers the events of idempotent functions, in place of what the spec names.
     """
 
     def __init__(
@@ -39,6 +42,7 @@ class Service:
         publisher: Publisher | None = None,
         make_sources: MakeSources | None = None,
         logged: bool = True,
+        store: Store | None = None,
     ) -> None:
         self.spec = spec
         self.metrics = Metrics()
@@ -48,18 +52,31 @@ class Service:
         self.ready = False
         self.draining = False
         seen = (self.metrics, *((EventLog(),) if logged else ()), *observers)
-        self.dispatcher = Dispatcher(spec, Observers(*seen), publisher=publisher)
+        self.observer = Observers(*seen)
+        self.journal: Journal | None = None
+        if any(function.idempotent for function in spec.functions):
+            self.journal = Journal(spec, store or make_store(spec), self.metrics.repeated)
+            self.metrics.watch_store(self.journal.state)
+        self.dispatcher = Dispatcher(spec, self.observer, publisher=publisher, journal=self.journal)
         self._make_sources = make_sources
         self._opened = ExitStack()
         self._closing = threading.Lock()
         self._closed = False
         self.metrics.watch(self.source_states)
 
+    @property
+    def sink(self) -> Sink:
+        """Where sources submit events."""
+        return self.dispatcher
+
     def open(self) -> None:
         """Open models and resources and connect the topics; ready afterwards. Raises what they raise."""
         if self.ready or self._closed:
             raise UsageError(f"the service {self.spec.name} was opened or closed already: make a new one")
         try:
+            if self.journal is not None:
+                self._opened.callback(self.journal.close)
+                self.journal.open()
             for topic in self.spec.topics:
                 self._connect(topic)
             for model in self.spec.models:
@@ -142,6 +159,7 @@ class Service:
             "functions": sorted(self.dispatcher.functions),
             "models": {name: {"provider": opened.provider} for name, opened in self.models.copy().items()},
             "sources": self.source_states(),
+            **({} if self.journal is None else {"idempotency": self.journal.state()}),
         }
 
     def _connect(self, topic: Topic) -> None:

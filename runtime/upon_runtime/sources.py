@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import UTC, datetime
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from upon import UsageError
+from upon._engine import Publisher
+from upon._signature import analyse
+from upon._sink import Sink
 from upon._triggers import Batched, CronTrigger, KafkaTrigger
 from upon_runtime.service import Service
 from upon_runtime.spec import FunctionSpec, ServiceSpec
 from upon_triggers.cron import CronSource
+from upon_triggers.firing import FiringError, FiringStore, MemoryFirings
+from upon_triggers.firing_file import FileFirings
 from upon_triggers.settings import KafkaConnection
-from upon_triggers.source import Source
+from upon_triggers.source import Source, SourceError
 
 if TYPE_CHECKING:
     from upon_triggers.kafka.client import KafkaCluster
     from upon_triggers.kafka.publisher import KafkaPublisher
     from upon_triggers.kafka.source import KafkaSource
     from upon_triggers.kafka.transport import Cluster, RecordPublisher
+
+log = logging.getLogger("upon.cron")
 
 TOPICS_TIMEOUT = 10.0  # seconds for a broker to answer at the start
 CLOSE_TIMEOUT = 5.0  # seconds for what the producer still holds
@@ -56,13 +64,28 @@ class KafkaClients:
             self.publisher.close(CLOSE_TIMEOUT)
 
 
-def make_sources(service: Service, kafka: KafkaClients) -> list[Source]:
-    """A source for each Kafka and cron trigger of the service. Raises UsageError for Kafka that is not configured."""
+class Feeds(Protocol):
+    """What sources are for: a Service in this process, or one that is reached otherwise."""
+
+    @property
+    def spec(self) -> ServiceSpec: ...
+    @property
+    def sink(self) -> Sink: ...
+    @property
+    def publisher(self) -> Publisher | None: ...
+
+
+def make_sources(service: Feeds, kafka: KafkaClients) -> list[Source]:
+    """A source for each Kafka and cron trigger of the service.
+
+    Raises UsageError for Kafka that is not configured, SourceError where `catch_up` has nowhere to remember ticks.
+    """
     made: list[Source] = []
+    store = cron_store(service.spec)
     for function in service.spec.functions:
         for trigger in function.function.triggers:
             if isinstance(trigger, CronTrigger):
-                made.append(cron_source(service, function, trigger))
+                made.append(cron_source(service, function, trigger, store=store))
             elif isinstance(trigger, KafkaTrigger):
                 if kafka.cluster is None or kafka.publisher is None:
                     raise UsageError(
@@ -85,7 +108,7 @@ def written_topics(spec: ServiceSpec) -> list[str]:
 
 
 def kafka_source(
-    service: Service,
+    service: Feeds,
     function: FunctionSpec,
     trigger: KafkaTrigger,
     *,
@@ -96,8 +119,8 @@ def kafka_source(
     """given: what a test sets otherwise: sink, clock, rng, batched."""
     from upon_triggers.kafka.source import KafkaSource
 
-    is_batch = service.dispatcher.functions[function.name].is_batch
-    settings = {"sink": service.dispatcher, "batched": (function.function.batched or Batched()) if is_batch else None}
+    is_batch = analyse(function.function.plain).batch
+    settings = {"sink": service.sink, "batched": (function.function.batched or Batched()) if is_batch else None}
     return KafkaSource(
         trigger,
         function=function.name,
@@ -111,18 +134,39 @@ def kafka_source(
     )
 
 
-def cron_source(service: Service, function: FunctionSpec, trigger: CronTrigger, **given: Any) -> CronSource:
-    """given: what a test sets otherwise: sink, clock, rng."""
+def cron_source(service: Feeds, function: FunctionSpec, trigger: CronTrigger, **given: Any) -> CronSource:
+    """given: the store, and what a test sets otherwise: sink, clock, monotonic, rng."""
     return CronSource(
         trigger,
         function.name,
-        given.pop("sink", service.dispatcher),
+        given.pop("sink", service.sink),
         service.publisher,
         service=service.spec.name,
         namespace=service.spec.namespace,
         delivery=function.delivery,
         **given,
     )
+
+
+def cron_store(spec: ServiceSpec) -> FiringStore:
+    """Where the service's schedules remember what they fired: in its state_dir, or else in memory.
+
+    A folder that can't be written is a warning, and an error (SourceError) where catch_up counts on it.
+    """
+    triggers = [t for one in spec.functions for t in one.function.triggers if isinstance(t, CronTrigger)]
+    if not triggers or spec.state_dir is None:
+        return MemoryFirings()
+    store = FileFirings(spec.state_dir)
+    try:
+        store.open()  # once for all of them, so that it is told once
+    except FiringError as error:
+        caught_up = [str(trigger) for trigger in triggers if trigger.catch_up]
+        if caught_up:
+            raise SourceError(f"{caught_up[0]} has catch_up, but {error}; or remove catch_up") from None
+        log.warning("schedules fire in this process without regard to others or to the last run: %s", error)
+        return MemoryFirings()
+    store.close()
+    return store
 
 
 def fire_all(service: Service) -> list[str]:

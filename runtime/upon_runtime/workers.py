@@ -34,6 +34,20 @@ class Gate:
             self.running += 1
             return True
 
+    def enter(self, timeout: float) -> bool:
+        """For a caller that waits up to `timeout` seconds to be let in. Pair with leave()."""
+        if timeout <= 0:
+            return self.try_enter()
+        turn = threading.Event()
+        if self.enter_or_wait(turn.set) or turn.wait(timeout):
+            return True
+        with self._lock:
+            try:
+                self._waiting.remove(turn.set)
+            except ValueError:  # handed over in this very moment
+                return True
+        return False
+
     def enter_or_wait(self, resume: Job) -> bool:
         """True: go on now. False: some later leave() hands its place over and calls `resume`, which must not block."""
         with self._lock:

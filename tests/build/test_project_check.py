@@ -49,6 +49,19 @@ FAULTS = [
     ),
     (
         "",
+        "@upon.cron('*/5 * * * *', jitter=300)\ndef tick(): ...\n",
+        ["error app.py:3: tick: jitter=300 is not shorter than the 300 s between two ticks of '*/5 * * * *': a tick has"
+         " to fire before the next one, so lower it"],
+    ),
+    (
+        "options: {tick: {cron: {'0 3 * * *': {schedule: '0 * * * *'}}}}",
+        "@upon.cron('0 3 * * *', jitter=7200)\ndef tick(): ...\n",
+        ["error app.py:3: tick: jitter=7200 is not shorter than the 3600 s between two ticks of '0 * * * *': a tick has"
+         " to fire before the next one, so lower it"],
+    ),
+    ("", "@upon.cron('*/5 * * * *', jitter=299)\ndef tick(): ...\n", []),
+    (
+        "",
         "@upon.kafka('a', reply_to='a')\ndef score(event): ...\n",
         ["warning app.py:3: score replies to 'a', the topic it reads: its replies come back as events: reply to"
          " another topic"],
@@ -125,14 +138,6 @@ def test_fault(tmp_path, yaml, app, expected):
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "m.onnx").write_bytes(b"")
     assert expected == lines(tmp_path)
-
-
-def test_what_is_not_built_yet_is_not_accepted_in_silence(tmp_path: Path) -> None:
-    app = "import upon\n@upon.options(idempotent=True)\n@upon.kafka('orders')\ndef score(event): ...\n"
-    assert [
-        "error app.py:2: score: idempotent is not built yet, and events may be handled twice: write the"
-        " function so that a repetition harms nothing, and remove it"
-    ] == lines(write_project(tmp_path, app=app))
 
 
 def test_a_schedule_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,6 +50,29 @@ def test_ticks_come_as_time_goes_on() -> None:
         assert 4 == len(client.kafka.records("refreshed"))
 
 
+def test_jitter_holds_on_the_clients_clock() -> None:
+    fired: list[tuple[datetime, datetime | None]] = []
+
+    @upon.cron("0 * * * *", jitter=3000)
+    def late(event: Event) -> None:
+        fired.append((client.now, event.time))
+
+    with Client(late, at=datetime(2025, 1, 1, 0, 30, tzinfo=UTC)) as client:
+        client.advance(6 * 3600)
+    assert [1, 2, 3, 4, 5] == [time.hour for _, time in fired if time and time.minute == 0][:5]
+    delays = {(now - time).total_seconds() for now, time in fired if time}
+    assert len(fired) == len(delays)
+    assert all(0 <= delay <= 3000 for delay in delays)
+
+
+def test_two_clients_do_not_share_what_was_fired() -> None:
+    at = datetime(2025, 1, 1, 0, 30, tzinfo=UTC)
+    for _ in range(2):
+        with Client(refresh, at=at) as client:
+            client.advance(3600)
+    assert [datetime(2025, 1, 1, 1, 0, tzinfo=UTC)] * 2 == times
+
+
 def test_a_failed_tick_is_tried_again_on_the_clients_clock() -> None:
     attempts: list[int] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prometheus_client.parser import text_string_to_metric_families
 
 from upon import Event
-from upon._outcome import DONE, Failed
+from upon._outcome import DONE, Done, Failed
 from upon_runtime.metrics import Metrics
 
 
@@ -32,6 +32,17 @@ def test_events_are_counted_by_function_and_outcome() -> None:
     assert 1 == values["upon_handler_late_total", ("f",)]
     assert 2 == values["upon_handler_seconds_count", ("f",)]
     assert 2 == values["upon_handler_seconds_bucket", ("f", "0.0025")]
+
+
+def test_many_calls_at_once_count_as_the_calls_themselves() -> None:
+    one_by_one, at_once = Metrics(), Metrics()
+    seconds = [0.0, 0.0005, 0.0006, 0.002, 0.002, 90.0]
+    outcomes = [DONE, DONE, Done(Event.of(1)), Failed("error", "x"), DONE, Failed("retry", "x")]
+    for outcome, took in zip(outcomes, seconds, strict=True):
+        one_by_one.finished("f", [Event.of()], [outcome], took)
+    at_once.finished_each("f", [Event.of()] * 6, outcomes, seconds)
+    assert read(one_by_one) == read(at_once)
+    assert 6 == read(at_once)["upon_handler_seconds_count", ("f",)]
 
 
 def test_batch_sizes_are_a_histogram() -> None:

@@ -107,3 +107,23 @@ print(workers.close(0.1))
 def test_a_job_without_an_end_does_not_keep_the_process_alive() -> None:
     ended = subprocess.run([sys.executable, "-c", STUCK], capture_output=True, text=True, timeout=15)
     assert (0, "False\n", "") == (ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_a_place_is_waited_for_and_given_up() -> None:
+    gate = Gate(1)
+    assert gate.enter(0)
+    assert not gate.enter(0)
+    assert not gate.enter(0.02)
+    gate.leave()  # nobody waits any more
+    assert gate.enter(0.02)
+    came: list[bool] = []
+    waiting = threading.Thread(target=lambda: came.append(gate.enter(10)))
+    waiting.start()
+    deadline = time.monotonic() + 10
+    while not gate._waiting:
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+    gate.leave()
+    waiting.join(10)
+    assert [True] == came
+    assert 1 == gate.running

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from support.kafka import RealKafka
+from support.sinks import PoolSink
 from upon_triggers.kafka.client import KafkaCluster
 from upon_triggers.kafka.embedded import EmbeddedBroker
 from upon_triggers.kafka.memory import MemoryBroker
@@ -55,9 +56,10 @@ class Broker(Protocol):
 
 
 class InMemory:
-    """upon's own broker."""
+    """upon's own broker. sink: what makes the sinks under its sources."""
 
-    def __init__(self) -> None:
+    def __init__(self, sink: Callable[..., Any] = PoolSink) -> None:
+        self.sink = sink
         self.broker = MemoryBroker()
         self.create = self.broker.create_topic
         self.committed = self.broker.committed

@@ -13,6 +13,8 @@ from support.sinks import BatchHandler, PoolSink
 from upon import Event, Outcome
 from upon._triggers import Batched, KafkaTrigger
 from upon_triggers.kafka.source import KafkaSource
+from upon_triggers.kafka.transport import Cluster
+from upon_triggers.kafka.turnstile import PROCESS, Turnstile
 from upon_triggers.settings import Delivery
 
 QUICK = Delivery(retry=2, backoff_delay=0.02)
@@ -25,6 +27,7 @@ class Bench:
 
     def __init__(self, broker: Broker, *, partitions: int = 1) -> None:
         self.broker = broker
+        self.sink: Callable[..., Any] = getattr(broker, "sink", PoolSink)  # what makes the sink under the sources
         self.topic = f"t{uuid.uuid4().hex[:8]}"
         self.out = f"{self.topic}.out"
         self.dead = f"{self.topic}.f.dead"
@@ -52,6 +55,8 @@ class Bench:
         batch_handler: BatchHandler | None = None,
         batched: Batched | None = None,
         delivery: Delivery = QUICK,
+        cluster: Cluster | None = None,
+        turnstile: Turnstile = PROCESS,
         **trigger: Any,
     ) -> Iterator[KafkaSource]:
         """A started source whose handler is told of every event before `handler` decides."""
@@ -60,16 +65,17 @@ class Bench:
             self.saw(event)
             return handler(event)
 
-        sink = PoolSink(observed, batch_handler)
+        sink = self.sink(observed, batch_handler)
         source = KafkaSource(
             KafkaTrigger(self.topic, **trigger),
             function="f",
             service=f"s{self.topic}",
             sink=sink,
-            cluster=self.broker.cluster(),
+            cluster=cluster or self.broker.cluster(),
             publisher=self.broker.publisher(),
             delivery=delivery,
             batched=batched,
+            turnstile=turnstile,
         )
         source.start()
         try:

@@ -11,6 +11,7 @@ import pytest
 
 from support.brokers import Broker, InMemory, embedded, real, until
 from support.delivery import QUICK, Bench
+from support.served_sink import ServedSink
 from upon import Done, Event, Failed, Outcome, Reject, Retry
 from upon._reply import reply_event
 from upon._triggers import Batched
@@ -18,11 +19,14 @@ from upon_triggers.kafka.embedded import EmbeddedBroker
 from upon_triggers.settings import Delivery
 
 
-@pytest.fixture(params=["memory", "embedded", pytest.param("real", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["memory", "over HTTP", "embedded", pytest.param("real", marks=pytest.mark.kafka)])
 def broker(request: pytest.FixtureRequest) -> Iterator[Broker]:
+    """over HTTP: in memory too, with the function in a service of its own, behind an HttpSink."""
     found: Broker
     if request.param == "memory":
         found = InMemory()
+    elif request.param == "over HTTP":
+        found = InMemory(ServedSink)
     elif request.param == "embedded":
         found = embedded(request.getfixturevalue("embedded_broker"))
     else:
@@ -102,7 +106,9 @@ def test_dead_letter_after_the_last_try(broker: Broker) -> None:
     assert error is not None
     assert error.startswith(b"ValueError: broken x")
     assert 1000 == len(error)
+    assert None not in (told.pop("upon-time"), told.pop("upon-origin-time"))
     assert {
+        "upon-group": bench.group.encode(),
         "upon-error-kind": b"error",
         "upon-attempts": b"3",
         "upon-function": b"f",
@@ -243,6 +249,45 @@ def test_a_stop_commits_what_is_finished_and_no_more(broker: Broker) -> None:
     with bench.running(handler):
         until(lambda: len(bench.seen) >= 5)
     assert {0: 4} == bench.committed()
+
+
+@pytest.mark.parametrize("ordering", ["key", "unordered"])
+def test_what_is_finished_above_a_stuck_record_is_remembered(broker: Broker, ordering: str) -> None:
+    bench = Bench(broker)
+    for n in range(300):
+        broker.produce(bench.topic, b'{"n": %d}' % n, key=b"k%d" % n)
+    finished: set[int] = set()
+
+    def handler(event: Event[Any]) -> Outcome | None:
+        if event.data["n"] in (0, 150):
+            return Failed("overloaded", "full")
+        finished.add(event.data["n"])
+        return None
+
+    with bench.running(handler, ordering=ordering):
+        until(lambda: len(finished) == 298)
+    assert {0: 0} == bench.committed()
+    bench.seen.clear()
+    with bench.running(_fine, ordering=ordering) as source:
+        bench.handled(source, 2)
+        until(lambda: bench.committed() == {0: 300})
+        until(lambda: (source.state()["skipped"], source.state()["lag"]) == (298, 0))
+    assert [0, 150] == sorted(e.data["n"] for e in bench.seen)
+
+
+def test_an_attempt_counts_in_the_next_process_too(broker: Broker) -> None:
+    bench = Bench(broker)
+    broker.produce_many(bench.topic, _numbered(2))
+    delivery = Delivery(retry=2, backoff_delay=0.01)
+    failures = iter([Failed("error", "bad")] * 2)
+    answer = iter([Failed("overloaded", "full")] * 1000)
+
+    with bench.running(lambda event: next(failures, None) or next(answer), delivery=delivery) as source:
+        until(lambda: source.state()["retries"] == 2 and source.state()["busy_since"] is not None)
+    bench.seen.clear()
+    with bench.running(lambda event: Failed("error", "bad"), delivery=delivery) as source:
+        bench.handled(source, 2)
+    assert [(0, 3), (1, 1), (1, 2), (1, 3)] == [(e.data["n"], e.attempt) for e in bench.seen]
 
 
 def test_keys_run_in_parallel_and_each_in_order(broker: Broker) -> None:

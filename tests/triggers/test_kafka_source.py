@@ -231,6 +231,7 @@ def test_a_revocation_does_not_wait_for_ever() -> None:
     rig.settle(first, second)
     assert [0] == seen
     sink.let_go()  # too late: the lease is gone
+    rig.clock.now += 2
     rig.settle(first, second)
     assert (0, {1: 1}) == (first.state()["handled"], rig.committed())
 

@@ -168,7 +168,7 @@ def test_a_source_that_can_not_start_leaves_nothing_behind() -> None:
 
 
 class _Impatient(KafkaCluster):
-    def ensure_topics(self, topics: object, timeout: float) -> None:
+    def ensure_topics(self, topics: object, timeout: float, **roles: object) -> None:
         super().ensure_topics(["t"], 0.5)
 
 

@@ -61,3 +61,28 @@ def test_any_order(seed: int) -> None:
         unfinished.discard(offset)
         assert min(unfinished, default=offsets[-1] + 1) == window.watermark
     assert 0 == len(window)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_many_at_once_are_the_same_as_one_by_one(seed: int) -> None:
+    rng = random.Random(seed)
+    offsets = sorted(rng.sample(range(1000), 200))
+    at_once, one_by_one, begin = Window(), Window(), 0
+    while begin < len(offsets):
+        again, size = rng.randrange(min(begin, 3) + 1), rng.randrange(1, 40)  # some were received before
+        part = offsets[begin - again : begin + size]
+        assert again == at_once.receive_all(part)
+        assert [False] * again == [one_by_one.receive(offset) for offset in part][:again]
+        begin += size
+        received = sorted(one_by_one._offsets)
+        unfinished = [offset for offset in received if offset not in one_by_one.finished_above]
+        done = unfinished[: rng.randrange(30)] if rng.random() < 0.5 else sorted(rng.sample(unfinished, 1))
+        at_once.finish_all(done)
+        for offset in done:
+            one_by_one.finish(offset)
+        assert (one_by_one.watermark, one_by_one.unfinished, one_by_one.finished_above, len(one_by_one)) == (
+            at_once.watermark,
+            at_once.unfinished,
+            at_once.finished_above,
+            len(at_once),
+        )

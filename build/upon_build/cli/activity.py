@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from upon import Event
-from upon._outcome import KINDS, Failed, Outcome
+from upon._outcome import KINDS, Failed, Outcome, Repeated
 from upon_runtime.observe import origin
 
 INTERVAL = 0.5  # seconds between two summaries of one function and trigger
@@ -38,13 +38,17 @@ class Failure:
 
 @dataclass(slots=True)
 class Summary:
-    """Events of one key. partitions: partition -> [first offset, last offset, count]. seconds: the longest call."""
+    """Events of one key. partitions: partition -> [first offset, last offset, count]. seconds: the longest call.
+
+    repeated: of those done, how many an idempotent function had handled before.
+    """
 
     key: Key
     events: int = 0
     calls: int = 0
     done: int = 0
     replies: int = 0
+    repeated: int = 0
     busy: int = 0
     seconds: float = 0.0
     partitions: dict[int, list[int]] = field(default_factory=dict)
@@ -63,6 +67,7 @@ class Summary:
             else:
                 self.done += 1
                 self.replies += outcome.reply is not None
+                self.repeated += isinstance(outcome, Repeated)
 
     def _count_offset(self, partition: int, offset: int) -> None:
         seen = self.partitions.get(partition)

@@ -25,6 +25,12 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "invoke": ("invoke", "Send one event to a running service and show the reply."),
         "events": ("events", "Write and watch the records of a topic."),
     },
+    "Operate": {
+        "dlq": ("dlq", "Look at dead letters, replay them, delete them."),
+    },
+    "Cluster": {
+        "triggers": ("triggers", "Run a project's triggers apart from its functions."),
+    },
 }
 COMMANDS = {name: entry for section in SECTIONS.values() for name, entry in section.items()}
 

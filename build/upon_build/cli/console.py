@@ -73,7 +73,8 @@ class TextReport:
         times = f"{summary.seconds * 1000:.0f} ms" + (" at most" if summary.calls > 1 else "")
         reply = self._replies.get((summary.key.function, summary.key.where))
         tail = f" → {reply}" if reply and summary.replies else ""
-        return f"{where_of(summary)}  done  {times}{tail}"
+        repeated = f" ({summary.repeated:,} repeated)" if summary.repeated else ""
+        return f"{where_of(summary)}  done{repeated}  {times}{tail}"
 
 
 class JsonReport:
@@ -97,6 +98,7 @@ class JsonReport:
                     "event": "handled",
                     **base,
                     "count": summary.done,
+                    **({"repeated": summary.repeated} if summary.repeated else {}),
                     "calls": summary.calls,
                     "maxMs": round(summary.seconds * 1000, 3),
                     "replyTo": reply if summary.replies else None,

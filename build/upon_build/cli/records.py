@@ -11,8 +11,11 @@ from typing import Any
 from upon import Event, MalformedEvent, _http_codec
 from upon._kafka_codec import read_record
 from upon_build.cli.exits import Exit, Fault
-from upon_triggers.kafka.library import client_settings, library, unreachable
+from upon_triggers.kafka.library import client_settings, construct, library, unreachable
+from upon_triggers.kafka.topics import check_visible
+from upon_triggers.kafka.troubles import tell
 from upon_triggers.settings import KafkaConnection
+from upon_triggers.source import SourceError
 
 POLL_MS = 200
 CONNECT_MS = 10_000
@@ -24,16 +27,14 @@ class Tail:
     def __init__(self, connection: KafkaConnection, topic: str, *, from_beginning: bool) -> None:
         self._kafka = library()
         self._topic = topic
-        try:
-            self._consumer = self._kafka.KafkaConsumer(
-                **client_settings(connection, "upon-tail"),
-                bootstrap_timeout_ms=CONNECT_MS,
-                enable_auto_commit=False,
-                metrics_enabled=False,
-                auto_offset_reset="earliest",
-            )
-        except self._kafka.errors.KafkaError as error:
-            raise unreachable(connection, error) from None
+        self._connection = connection
+        settings = client_settings(connection, "upon-tail") | {
+            "bootstrap_timeout_ms": CONNECT_MS,
+            "enable_auto_commit": False,
+            "metrics_enabled": False,
+            "auto_offset_reset": "earliest",
+        }
+        self._consumer = construct(self._kafka.KafkaConsumer, connection, settings)
         try:
             self._begin(from_beginning)
         except self._kafka.errors.KafkaError as error:
@@ -46,6 +47,7 @@ class Tail:
     def _begin(self, from_beginning: bool) -> None:
         numbers = self._consumer.partitions_for_topic(self._topic)
         if not numbers:
+            check_visible(self._connection, self._topic, CONNECT_MS / 1000)
             raise Fault(f"there is no topic {self._topic!r}: write to it first, or correct its name", Exit.FAILED)
         partitions = [self._kafka.TopicPartition(self._topic, number) for number in sorted(numbers)]
         self._consumer.assign(partitions)
@@ -66,13 +68,19 @@ class Tail:
         """Records without end. timeout: seconds without one, after which Fault is raised."""
         last = time.monotonic()
         while True:
-            found = self._consumer.poll(timeout_ms=POLL_MS)
+            found = self._poll()
             for records in found.values():
                 yield from records
             if found:
                 last = time.monotonic()
             elif timeout is not None and time.monotonic() - last > timeout:
                 raise Fault(f"no record in {self._topic!r} within {timeout:g} s", Exit.TIMEOUT)
+
+    def _poll(self) -> Any:
+        try:
+            return self._consumer.poll(timeout_ms=POLL_MS)
+        except self._kafka.errors.KafkaError as error:
+            raise SourceError(tell(self._connection, self._topic, error)) from None
 
 
 def event_of(record: Any) -> Event[Any] | None:

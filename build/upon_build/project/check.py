@@ -9,6 +9,7 @@ from pathlib import Path
 from upon import Model, UsageError
 from upon._signature import Signature, analyse
 from upon._triggers import CronTrigger, KafkaTrigger
+from upon_build.project.idempotent import idempotent_problems
 from upon_build.project.objects import Objects
 from upon_build.project.options import Configured
 from upon_build.project.overlaps import overlaps
@@ -24,9 +25,9 @@ def check(settings: Settings, service: str, configured: Sequence[Configured], ob
         found += _cron_problems(one)
         found += _reply_problems(settings, one)
         found += _timeout_problems(settings, one)
-        found += _idempotent_problems(one)
     found += overlaps(service, configured)
     found += _delivery_problems(settings)
+    found += idempotent_problems(settings, configured)
     for model in objects.models:
         found += _model_problems(model, objects.place(model), settings.file.path.parent)
     return found
@@ -55,13 +56,16 @@ def _cron_problems(one: Configured) -> Iterator[Problem]:
     triggers = [trigger for trigger in one.function.triggers if isinstance(trigger, CronTrigger)]
     if not triggers:
         return
-    from upon_triggers.schedule import Schedule  # needs an extra
+    from upon_triggers.schedule import Schedule, check_jitter  # needs an extra
 
     for trigger in triggers:
+        field = "schedule"
         try:
-            Schedule(trigger.schedule, trigger.timezone)
+            schedule = Schedule(trigger.schedule, trigger.timezone)
+            field = "jitter"
+            check_jitter(schedule, trigger.jitter)
         except UsageError as error:  # not MissingExtra
-            where = next(fields["schedule"].where for known, fields in one.triggers if known == trigger)
+            where = next(fields[field].where for known, fields in one.triggers if known == trigger)
             yield Problem("error", one.location if where == "default" else where, f"{one.function.name}: {error}")
 
 
@@ -75,15 +79,6 @@ def _reply_problems(settings: Settings, one: Configured) -> Iterator[Problem]:
         where = settings.get("delivery.deadLetter").where
         message = f"delivery.deadLetter is {dead!r}, which {one.function.name} reads: failed events would go round"
         yield Problem("error", where, message, "name another topic")
-
-
-def _idempotent_problems(one: Configured) -> Iterator[Problem]:
-    """Whoever relies on it must not be left alone with it in silence."""
-    if one.options["idempotent"].value:
-        message = f"{one.function.name}: idempotent is not built yet, and events may be handled twice"
-        yield Problem(
-            "error", one.location, message, "write the function so that a repetition harms nothing, and remove it"
-        )
 
 
 def _timeout_problems(settings: Settings, one: Configured) -> Iterator[Problem]:

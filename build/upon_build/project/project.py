@@ -12,6 +12,7 @@ from typing import Any
 from upon_build.project import objects as _objects
 from upon_build.project.check import check
 from upon_build.project.file import ProjectFile
+from upon_build.project.idempotent import plain_password
 from upon_build.project.loading import Modules
 from upon_build.project.options import Configured, configure, unknown_entries
 from upon_build.project.problems import Problem, ProjectError
@@ -154,6 +155,7 @@ class Project:
         if password.value and password.layer in ("profile", "file") and not is_reference(password.value):
             message = "kafka.sasl.password stands in the file as plain text"
             found.append(Problem("warning", password.where, message, "write a reference: {{ secret:name:key }}"))
+        found += plain_password(self.settings.get("idempotency.url"))
         try:
             self.environment()
             self.kafka_connection()
@@ -197,8 +199,10 @@ class Project:
             found[name] = self.secrets.resolve(value.value, value.where, f"kafka.sasl.{name}")
         return Sasl(self.settings["kafka.sasl.mechanism"], **found)
 
-    def service_spec(self, *, kafka: KafkaConnection | None = None, group_suffix: str = "") -> ServiceSpec:
-        """What the runtime needs. kafka: in place of what is configured (the development broker).
+    def service_spec(
+        self, *, kafka: KafkaConnection | None = None, group_suffix: str = "", idempotency: Idempotency | None = None
+    ) -> ServiceSpec:
+        """What the runtime needs. kafka, idempotency: in place of what is configured (a development broker, a test).
 
         Raises ProjectError with every error that was found, missing secrets included.
         """
@@ -213,7 +217,7 @@ class Project:
             self.objects,
             kafka=kafka or self.kafka_connection(),
             group_suffix=group_suffix,
-            idempotency=self.idempotency(),
+            idempotency=idempotency or self.idempotency(),
         )
 
     def summary(self) -> dict[str, Any]:

@@ -14,13 +14,14 @@ from upon._outcome import Failed, Outcome
 from upon_runtime.http.answer import Answer, failure, reply
 
 REQUEST_TYPE = "upon.http.request"
+LONGEST_KEY = 255
 _OURS = frozenset({"content-length", "transfer-encoding", "connection"})
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+\Z")
 
 
 def read_request(environ: dict[str, Any], body: bytes, source: str, path_params: Mapping[str, str]) -> Event[Any]:
-    """The request as an event. Raises MalformedEvent for a multipart body that can't be taken apart."""
-    attributes = {"specversion": "1.0", "id": str(uuid4()), "source": source, "type": REQUEST_TYPE}
+    """The request as an event. Raises MalformedEvent for a multipart body that can't be taken apart, or a bad key."""
+    attributes = {"specversion": "1.0", "id": _id_of(environ), "source": source, "type": REQUEST_TYPE}
     content_type: str = environ.get("CONTENT_TYPE") or ""
     if content_type:
         attributes["datacontenttype"] = content_type
@@ -33,6 +34,17 @@ def read_request(environ: dict[str, Any], body: bytes, source: str, path_params:
         files=_uploads(body, content_type) if content_type[:19].lower() == "multipart/form-data" else (),
     )
     return Event._trusted(attributes, body or None, http=info)
+
+
+def _id_of(environ: dict[str, Any]) -> str:
+    """The sender's, so that the same request can be known again (draft-ietf-httpapi-idempotency-key-header)."""
+    given: str | None = environ.get("HTTP_IDEMPOTENCY_KEY")
+    if given is None:
+        return str(uuid4())
+    key = given.strip().removeprefix('"').removesuffix('"')
+    if not 0 < len(key) <= LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        raise MalformedEvent(f"Idempotency-Key is 1 to {LONGEST_KEY} printable ASCII characters, not {given!r:.80}")
+    return key
 
 
 def text_of(path: str) -> str:

@@ -14,7 +14,7 @@ from upon import DataError, MalformedEvent, TooLarge, _http_codec, _json
 from upon._event import Event, is_json
 from upon._outcome import Failed, Outcome, invalid_from
 from upon._triggers import HttpTrigger
-from upon_runtime.http import batch, plain
+from upon_runtime.http import batch, plain, relay
 from upon_runtime.http.answer import Answer, done, failure, reply
 from upon_runtime.http.body import BodyReader
 from upon_runtime.http.early import on_late
@@ -94,6 +94,8 @@ class Surface:
             if "cloudevents" in content_type.lower():
                 headers = plain.headers_of(environ)
                 if _http_codec.mode_of(headers) == "batch":
+                    if relay.is_relayed(environ):
+                        return self._batch(environ, relay.read_items(body), function)
                     return self._batch(environ, _http_codec.read_batch_items(headers, body), function)
                 event = _http_codec.read_event(headers, body)
             else:
@@ -101,7 +103,10 @@ class Surface:
                 _check_chunked(environ, event)
         except (MalformedEvent, DataError, TooLarge) as error:
             return self.refuse_body(error)
-        outcome = self.service.dispatcher.deliver(event, function=function, on_late=on_late(environ))
+        relayed = relay.receive(environ, (event,))
+        outcome = self.service.dispatcher.deliver(
+            event, function=function, on_late=on_late(environ), replies=not relayed
+        )
         return self._event_answer(outcome)
 
     def _event_answer(self, outcome: Outcome) -> Answer:
@@ -112,11 +117,14 @@ class Surface:
         return reply(outcome.reply) if isinstance(outcome.reply, Event) else done()
 
     def _batch(self, environ: Environ, items: list[Event[Any] | MalformedEvent], function: str | None) -> Answer:
-        outcomes = batch.deliver_all(self.service.dispatcher, items, function)
+        deliver = relay.deliver_run if relay.is_run(environ) else batch.deliver_all
+        relayed = relay.receive(environ, items)
+        late = batch.on_late(environ)
+        outcomes = deliver(self.service.dispatcher, items, function, replies=not relayed, on_late=late)
         for outcome in outcomes:
             if outcome.kind in ("malformed", "unsubscribed"):
                 self.service.metrics.refused(outcome.kind)
-        return batch.answer_of(outcomes, environ.get("HTTP_ACCEPT") or "")
+        return batch.answer_of(outcomes, batch.accepted(environ))
 
     # Plain HTTP
 

@@ -11,28 +11,35 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
+from upon_triggers.kafka import joining
 from upon_triggers.kafka.library import client_settings, construct, library
+from upon_triggers.kafka.place import Place
 from upon_triggers.kafka.topics import ensure_topics
+from upon_triggers.kafka.transaction import Transactor
 from upon_triggers.kafka.transport import (
     Batch,
     Consumer,
     Listener,
     OnCommitted,
+    OnFound,
     Partition,
     Position,
     Start,
     TransportError,
 )
+from upon_triggers.kafka.troubles import Troubles
 from upon_triggers.settings import KafkaConnection
+from upon_triggers.source import SourceError
 
 log = logging.getLogger("upon.kafka")
 
 POLL_RECORDS = 500
-POLL_SECONDS = 0.1  # how late a commit or a resumed partition may be noticed
+POLL_SECONDS = 0.1  # how late a resumed partition may be noticed
+ANSWER_SECONDS = 10.0  # for the question what the group has committed
 SESSION_SECONDS = 10.0  # how long a member that was killed keeps its partitions
 EMBEDDED_SESSION_SECONDS = 3.0  # the mock cluster lets a newcomer wait nearly this long after anybody has left
 EMBEDDED_FETCH_SECONDS = 0.05  # the mock cluster answers a fetch only when this is over; shorter burns a core when idle
@@ -57,18 +64,24 @@ class KafkaCluster:
         usual = EMBEDDED_SESSION_SECONDS if connection.embedded else SESSION_SECONDS
         self._session_timeout = session_timeout or usual
 
-    def ensure_topics(self, topics: Iterable[str], timeout: float) -> None:
-        ensure_topics(self.connection, topics, timeout)
+    def ensure_topics(
+        self, topics: Iterable[str], timeout: float, *, read: str | None = None, group: str | None = None
+    ) -> None:
+        ensure_topics(self.connection, topics, timeout, read=read, group=group)
 
     def open_consumer(self, group: str, topic: str, start: Start, listener: Listener) -> Consumer:
         kafka = library()
         from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+
+        from upon_triggers.kafka.parsing import parse_quickly
 
         fetch_wait = EMBEDDED_FETCH_SECONDS if self.connection.embedded else POLL_SECONDS
         settings = client_settings(self.connection, f"upon-{group}") | {
             "group_id": group,
             "auto_offset_reset": start,
             "enable_auto_commit": False,
+            # What a transaction took back is not for us; and a dead owner's last commit is waited for.
+            "isolation_level": "read_uncommitted" if self.connection.embedded else "read_committed",
             # Partitions that stay here are not even told about a rebalance.
             "partition_assignment_strategy": [CooperativeStickyAssignor],
             "max_poll_records": POLL_RECORDS,
@@ -80,15 +93,28 @@ class KafkaCluster:
             "bootstrap_timeout_ms": int(BOOTSTRAP_SECONDS * 1000),
             "metrics_enabled": False,
         }
+        if self.connection.group_instance_id is not None:
+            # One process has a member for each of its triggers; a name in one group may not stand for two.
+            settings["group_instance_id"] = joining.instance_id(self.connection.group_instance_id, group, topic)
         consumer = construct(kafka.KafkaConsumer, self.connection, settings)
-        return GroupConsumer(consumer, topic, listener, patience=self._max_poll_interval / 2)
+        parse_quickly(consumer)
+        troubles = Troubles(self.connection, topic, group, start)
+        return GroupConsumer(consumer, topic, listener, patience=self._max_poll_interval / 2, troubles=troubles)
+
+    def open_transactor(self, group: str) -> Transactor:
+        from upon_triggers.kafka.transactor import KafkaTransactor
+
+        if self.connection.embedded:
+            raise SourceError("the development broker has no transactions: set kafka.bootstrap for exactly-once")
+        return KafkaTransactor(self.connection, group)
 
 
 class GroupConsumer:
     """A member of a group. patience: seconds to wait for `release` after a revocation."""
 
-    def __init__(self, consumer: Any, topic: str, listener: Listener, *, patience: float) -> None:
+    def __init__(self, consumer: Any, topic: str, listener: Listener, *, patience: float, troubles: Troubles) -> None:
         self._kafka = library()
+        self._troubles = troubles
         self._consumer = consumer
         self._listener = listener
         self._patience = patience
@@ -97,10 +123,10 @@ class GroupConsumer:
         self._woken = False
         self._closing = False
         self._fatal: BaseException | None = None
-        self._commits: deque[tuple[Mapping[Partition, Position], OnCommitted]] = deque()
         self._paused: set[Partition] = set()
         self._owned: set[Partition] = set()
         self._gate: Any = None
+        self._place = Place(consumer, topic, troubles, self._fail)
         consumer.subscribe([topic], listener=_rebalance_listener(self))
         self._await_metadata(topic)
         self._fetcher = threading.Thread(target=self._fetch, name="upon-kafka-fetch", daemon=True)
@@ -131,6 +157,8 @@ class GroupConsumer:
             if not callable(mail):
                 return mail
             mail()
+        if isinstance(self._fatal, TransportError):
+            raise self._fatal
         if self._fatal is not None:
             raise TransportError(f"the Kafka consumer failed: {self._fatal}") from self._fatal
         return {}
@@ -159,16 +187,48 @@ class GroupConsumer:
             log.debug("%s is not assigned any more", partition)
 
     def commit(self, positions: Mapping[Partition, Position], on_done: OnCommitted) -> None:
-        with self._news:
-            self._commits.append((positions, on_done))
-            self._news.notify_all()
+        """By the I/O thread at once: the fetching one may sit in a poll."""
+        self._ask(partial(self._commit_owned, positions), lambda _: on_done(None), on_done)
+
+    async def _commit_owned(self, positions: Mapping[Partition, Position]) -> None:
+        """Only what is ours at this moment: a late commit would turn back the next owner's."""
+        owned = {p: position for p, position in positions.items() if p in self._owned}
+        if owned:
+            await joining.commit(self._consumer._coordinator, self._offsets(owned))
+
+    def find_committed(self, partitions: Sequence[Partition], on_done: OnFound) -> None:
+        asked = [self._foreign(partition) for partition in partitions]
+        find = self._consumer._coordinator.fetch_committed_offsets_async
+
+        def found(answer: Any) -> None:
+            on_done({Partition(*tp): Position(at.offset, at.metadata or "") for tp, at in answer.items()})
+
+        self._ask(partial(find, asked, int(ANSWER_SECONDS * 1000)), found, on_done)
+
+    def _ask(
+        self, request: Callable[[], Any], on_answer: Callable[[Any], None], on_error: Callable[[BaseException], None]
+    ) -> None:
+        """Have the I/O thread await something."""
+        try:
+            future = self._consumer._manager.call_soon(request)
+        except Exception as error:  # the loop has ended, with whatever ended it
+            on_error(error)
+        else:
+            future.add_callback(on_answer)
+            future.add_errback(on_error)
 
     def release(self, partitions: Iterable[Partition], positions: Mapping[Partition, Position]) -> None:
         gate, self._gate = self._gate, None
         self._paused.difference_update(partitions)
         if gate is not None:
             offsets = self._offsets(positions)
-            self._consumer._net.call_soon_threadsafe(lambda: _open(gate, offsets))
+            leaving = frozenset(partitions)
+
+            def let_go() -> None:
+                self._owned.difference_update(leaving)  # no other commit shall follow this last one
+                _open(gate, offsets)
+
+            self._consumer._net.call_soon_threadsafe(let_go)
 
     def committed(self, partition: Partition, timeout: float) -> Position | None:
         try:
@@ -179,6 +239,10 @@ class GroupConsumer:
 
     def seek(self, partition: Partition, offset: int) -> None:
         self._consumer.seek(self._foreign(partition), offset)
+
+    def end(self, partition: Partition) -> int | None:
+        state = self._consumer._subscription.assignment.get(self._foreign(partition))
+        return None if state is None else state.highwater
 
     def lag(self, partition: Partition) -> int | None:
         state = self._consumer._subscription.assignment.get(self._foreign(partition))
@@ -201,20 +265,24 @@ class GroupConsumer:
         connections = list(self._consumer._client._manager._conns.values())
         return any(c.connected and c.transport.last_read > limit for c in connections)
 
+    @property
+    def problem(self) -> str | None:
+        if self._fatal is not None:
+            return str(self._fatal)
+        if not self.connected:
+            return self._consumer._client._manager.refusal or "no Kafka broker answers"
+        return self._troubles.current or self._place.problem
+
     def close(self, positions: Mapping[Partition, Position], timeout: float) -> None:
         if not self.connected:
             timeout = min(timeout, 1.0)
+        if positions:  # before a revocation, under way or to come, lets another member have them
+            joining.commit_last(partial(self.commit, positions), timeout)
         with self._news:
             self._closing = True
             self._news.notify_all()
         self.release((), {})
         self._fetcher.join(timeout)
-        owned = {p: position for p, position in positions.items() if p in self._owned}
-        try:
-            if owned:
-                self._consumer.commit(self._offsets(owned), timeout_ms=int(timeout * 1000))
-        except self._kafka.errors.KafkaError as error:
-            log.warning("the last commit failed, finished records come again: %s", error)
         try:
             self._consumer.close(autocommit=False, timeout_ms=int(timeout * 1000))
         except self._kafka.errors.KafkaError as error:
@@ -233,21 +301,25 @@ class GroupConsumer:
         failures = 0
         while not self._closing:
             try:
-                self._send_commits()
+                self._place.check()
                 self._unpark()
                 records = self._consumer.poll(timeout_ms=self._patience_of_poll())
                 failures = 0
             except self._kafka.errors.KafkaError as error:
                 failures += 1
-                log.warning("reading from Kafka failed: %s", error)
+                if (said := self._troubles.note(error)) is not None:
+                    log.warning("%s", said)
                 if failures >= ERRORS_IN_A_ROW:
-                    return self._fail(error)
+                    return self._fail(TransportError(self._troubles.current or str(error)))
                 self._rest(1.0)
             except Exception as error:
                 return self._fail(error)
             else:
                 if records:
-                    self._deliver({Partition(*tp): found for tp, found in records.items()})
+                    self._troubles.over()
+                    batch = {Partition(*tp): found for tp, found in records.items()}
+                    self._place.read(batch)
+                    self._deliver(batch)
 
     def _unpark(self) -> None:
         """kafka-python 3.0 parks what it has parsed of a paused partition, and takes it up again only while no other
@@ -261,7 +333,7 @@ class GroupConsumer:
         if not self._owned or self._paused < self._owned:
             return POLL_SECONDS * 1000
         with self._news:
-            if not self._commits and not self._closing and self._paused >= self._owned:
+            if not self._closing and self._paused >= self._owned:
                 self._news.wait(POLL_SECONDS)
         return 0
 
@@ -282,19 +354,6 @@ class GroupConsumer:
             self._fatal = error
             self._news.notify_all()
 
-    def _send_commits(self) -> None:
-        """Only what is ours at this moment: a late commit would turn back the next owner's."""
-        while self._commits:
-            positions, on_done = self._commits.popleft()
-            owned = {p: position for p, position in positions.items() if p in self._owned}
-            if not owned:
-                on_done(None)
-                continue
-            self._consumer.commit_async(
-                self._offsets(owned),
-                callback=lambda _, answer, done=on_done: done(answer if isinstance(answer, Exception) else None),
-            )
-
     # kafka-python's I/O thread
 
     def _post(self, mail: Mail) -> None:
@@ -303,6 +362,7 @@ class GroupConsumer:
             self._news.notify_all()
 
     def _on_assigned(self, partitions: list[Partition]) -> None:
+        self._place.assigned(partitions)
         self._owned.update(partitions)
         self._post(partial(self._listener.on_assigned, partitions))
 
@@ -311,6 +371,8 @@ class GroupConsumer:
         if not self._closing:
             self._gate = gate = self._kafka.future.Future()
             self._post(partial(self._listener.on_revoked, partitions))
+            if self._closing:  # since then
+                _open(gate, {})
             try:
                 offsets = await self._consumer._manager.wait_for(gate, int(self._patience * 1000))
                 if offsets:

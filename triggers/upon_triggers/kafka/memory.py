@@ -13,11 +13,13 @@ from typing import Any
 
 from upon import Busy, Event, TooLarge, UponError
 from upon._kafka_codec import write_record
+from upon_triggers.kafka.transaction import Aborted, OnTransacted, Output
 from upon_triggers.kafka.transport import (
     Batch,
     Headers,
     Listener,
     OnCommitted,
+    OnFound,
     OnPublished,
     Partition,
     Position,
@@ -69,7 +71,9 @@ class MemoryBroker:
         with self._changed:
             self._topics.setdefault(topic, [[] for _ in range(partitions)])
 
-    def ensure_topics(self, topics: Iterable[str], timeout: float = 0.0) -> None:
+    def ensure_topics(
+        self, topics: Iterable[str], timeout: float = 0.0, *, read: str | None = None, group: str | None = None
+    ) -> None:
         for topic in topics:
             self.create_topic(topic, self._partitions)
 
@@ -94,9 +98,9 @@ class MemoryBroker:
         with self._changed:
             if self.down:
                 raise Busy("the broker does not answer")
-            size = len(key or b"") + len(value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
-            if size > self._max_size:
-                raise TooLarge(f"a record of {size} bytes for {topic!r} is over the limit of {self._max_size}")
+            too_large = self.too_large(topic, key, value, headers)
+            if too_large is not None:
+                raise too_large
             self.create_topic(topic, self._partitions)
             logs = self._topics[topic]
             if partition is None:
@@ -108,6 +112,13 @@ class MemoryBroker:
             logs[partition].append(record)
             self._changed.notify_all()
             return record
+
+    def too_large(self, topic: str, key: bytes | None, value: bytes | None, headers: Headers) -> TooLarge | None:
+        """Why such a record can't be written."""
+        size = len(key or b"") + len(value or b"") + sum(len(n) + len(v or b"") for n, v in headers)
+        if size <= self._max_size:
+            return None
+        return TooLarge(f"a record of {size} bytes for {topic!r} is over the limit of {self._max_size}")
 
     def records(self, topic: str) -> list[MemoryRecord]:
         """Everything in a topic, by partition and offset."""
@@ -129,6 +140,9 @@ class MemoryBroker:
             self._changed.notify_all()
             return consumer
 
+    def open_transactor(self, group: str) -> MemoryTransactor:
+        return MemoryTransactor(self)
+
     def open_publisher(self) -> MemoryPublisher:
         return MemoryPublisher(self)
 
@@ -149,9 +163,16 @@ class MemoryConsumer:
         self._woken = False
         group.members.append(self)
 
+    def membership(self) -> Any:
+        return self
+
     @property
     def connected(self) -> bool:
         return not self._broker.down
+
+    @property
+    def problem(self) -> str | None:
+        return "the broker is down" if self._broker.down else None
 
     def poll(self, timeout: float) -> Batch:
         with self._changed:
@@ -229,6 +250,15 @@ class MemoryConsumer:
                 self._let_go(partition)
             self._listener.on_lost(lost)
 
+    def vanish(self) -> None:
+        """For tests: the process died; nobody says goodbye, and the others take over."""
+        with self._changed:
+            if self in self._group.members:
+                self._group.members.remove(self)
+            for partition in list(self._next):
+                self._let_go(partition)
+            self._changed.notify_all()
+
     def pause(self, partitions: Iterable[Partition]) -> None:
         self._paused.update(partitions)
 
@@ -248,6 +278,17 @@ class MemoryConsumer:
 
     def committed(self, partition: Partition, timeout: float) -> Position | None:
         return self._group.positions.get(partition)
+
+    def find_committed(self, partitions: Sequence[Partition], on_done: OnFound) -> None:
+        if self._broker.down:
+            on_done(Busy("the broker does not answer"))
+            return
+        with self._changed:
+            found = {p: self._group.positions[p] for p in partitions if p in self._group.positions}
+        on_done(found)
+
+    def end(self, partition: Partition) -> int | None:
+        return len(self._broker._topics[self._topic][partition.number])
 
     def seek(self, partition: Partition, offset: int) -> None:
         self._next[partition] = offset
@@ -294,6 +335,45 @@ class MemoryPublisher:
 
     def flush(self, timeout: float) -> bool:
         return True
+
+    def close(self, timeout: float) -> None:
+        """Nothing is held."""
+
+
+class MemoryTransactor:
+    """Transactions of a MemoryBroker: everybody sees all of it at once."""
+
+    def __init__(self, broker: MemoryBroker) -> None:
+        self._broker = broker
+
+    def commit(
+        self,
+        membership: MemoryConsumer,
+        positions: Mapping[Partition, Position],
+        outputs: Sequence[Output],
+        on_done: OnTransacted,
+    ) -> None:
+        with self._broker._changed:
+            problem = self._problem(membership, positions, outputs)
+            if problem is None:
+                for output in outputs:
+                    self._broker.publish(output.topic, output.value, key=output.key, headers=output.headers)
+                membership._group.positions.update(positions)
+        on_done(problem)
+
+    def _problem(
+        self, membership: MemoryConsumer, positions: Mapping[Partition, Position], outputs: Sequence[Output]
+    ) -> Aborted | None:
+        if self._broker.down:
+            return Aborted("the broker does not answer")
+        if any(membership._group.owners.get(partition) is not membership for partition in positions):
+            return Aborted("the member is behind its group")
+        refused = {
+            index: too_large
+            for index, output in enumerate(outputs)
+            if (too_large := self._broker.too_large(output.topic, output.key, output.value, output.headers)) is not None
+        }
+        return Aborted(f"{len(refused)} records can't be written", refused) if refused else None
 
     def close(self, timeout: float) -> None:
         """Nothing is held."""

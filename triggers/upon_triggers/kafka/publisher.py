@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, TypeAlias
 from upon import Busy, DataError, Draining, Event, Overloaded, TooLarge, UponError
 from upon._kafka_codec import write_record
 from upon_triggers.kafka.library import client_settings, construct, library
+from upon_triggers.kafka.rights import topic_refused
 from upon_triggers.kafka.transport import Headers, OnPublished
 from upon_triggers.settings import KafkaConnection
 from upon_triggers.source import SourceError
@@ -72,6 +73,7 @@ class KafkaPublisher:
         self._closing = False
         self._sender: threading.Thread | None = None
         self._producer: Any = None
+        self._appender: Any = None
         self._failed_at = float("-inf")
         self._known: set[str] = set()
         self._looked_up: dict[str, list[Outgoing]] = {}
@@ -200,12 +202,14 @@ class KafkaPublisher:
         if key is None and value is None:
             value = b""  # kafka-python can't write a record without both
         try:
-            future = producer.send(topic, key=key, value=value, headers=[(name, data or b"") for name, data in headers])
+            future = self._appender.send(topic, key, value, [(name, data or b"") for name, data in headers])
         except Exception as error:
             self._settle(on_done, self._reason(topic, error, producer))
             return
-        future.add_callback(lambda _: self._settle(on_done, None))
-        future.add_errback(lambda error: self._settle(on_done, self._reason(topic, error, producer)))
+        future._add_cb_eb(  # both at once
+            lambda _: self._settle(on_done, None),
+            lambda error: self._settle(on_done, self._reason(topic, error, producer)),
+        )
 
     def _refuse_the_rest(self) -> None:
         left = [record for waiting in self._looked_up.values() for record in waiting]
@@ -229,7 +233,11 @@ class KafkaPublisher:
             "bootstrap_timeout_ms": int(self._open_timeout * 1000),
             "metrics_enabled": False,
         }
-        return construct(library().KafkaProducer, self._connection, settings)
+        producer = construct(library().KafkaProducer, self._connection, settings)
+        from upon_triggers.kafka.appending import Appender
+
+        self._appender = Appender(producer)
+        return producer
 
     def _reason(self, topic: str, error: BaseException, producer: Any) -> UponError:
         """What the caller can do about it; whether the producer is still good."""
@@ -242,7 +250,7 @@ class KafkaPublisher:
             return DataError(f"a record for topic {topic!r} can't be written: {error}")
         self._replace(producer)
         if isinstance(error, errors.AuthorizationError):
-            return UponError(f"writing to topic {topic!r} is not allowed: {error}")
+            return topic_refused(self._connection, topic, "Write", seen=topic in self._known)
         return Busy(f"topic {topic!r} can't be written now: {type(error).__name__} {error}".rstrip())
 
     def _replace(self, producer: Any) -> None:

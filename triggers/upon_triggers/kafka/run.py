@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 from upon import Done, Event, Failed, Outcome
-from upon_triggers.kafka.assignment import Assignment, Lane
+from upon._outcome import DONE
+from upon_triggers.kafka.assignment import Assignment
+from upon_triggers.kafka.lane import Lane
 from upon_triggers.kafka.transport import Record
 
-Answer: TypeAlias = Callable[[Assignment, Record, Event[Any], Event[Any]], None]
+Answer: TypeAlias = Callable[[Assignment, Record, Event[Any], Done], bool]
 
 
 class Run:
@@ -43,13 +45,21 @@ class Run:
 
     def on_item(self, index: int, outcome: Outcome) -> None:
         """The sink's callback: any thread, in order, nothing after the first that is not Done."""
+        if outcome is DONE:  # most of them, and nothing to answer
+            self.handled = index + 1
+            if self.handled == len(self.records):
+                self._ended(self, None)
+            return
         if isinstance(outcome, Failed):
             self._ended(self, outcome)
             return
-        reply = outcome.reply
-        if self._answer is not None and isinstance(reply, Event) and self.lane.assignment.live:
+        assignment = self.lane.assignment
+        if (
+            self._answer is not None
+            and assignment.live
+            and self._answer(assignment, self.records[index], self.events[index], outcome)
+        ):
             self.answered.add(index)
-            self._answer(self.lane.assignment, self.records[index], self.events[index], reply)
         self.handled = index + 1
         if self.handled == len(self.records):
             self._ended(self, None)
@@ -60,25 +70,26 @@ class Run:
 
     def collect(self) -> None:
         """Finish what was handled and needs no reply. For the source's thread."""
-        upto, assignment = self.handled, self.lane.assignment
-        for index in range(self.collected, upto):
-            if index not in self.answered:
-                assignment.finish(self.records[index].offset)
+        first, upto, answered = self.collected, self.handled, self.answered
+        records = self.records[first:upto]
+        if answered:
+            records = [record for index, record in enumerate(records, first) if index not in answered]
+        self.lane.assignment.finish_all(records)
         self.collected = upto
 
 
 class BatchRun:
-    """Records of one or more lanes that a batch handler gets at once."""
+    """Records of one or more lanes that a batch handler gets at once: `parts` follow each other as `events` do."""
 
-    __slots__ = ("_ended", "events", "items")
+    __slots__ = ("_ended", "events", "parts")
 
     def __init__(
         self,
-        items: Sequence[tuple[Lane, Record]],
+        parts: Sequence[tuple[Lane, Sequence[Record]]],
         events: Sequence[Event[Any]],
         ended: Callable[[BatchRun, Sequence[Outcome]], None],
     ) -> None:
-        self.items = items
+        self.parts = parts
         self.events = events
         self._ended = ended
 
@@ -88,9 +99,8 @@ class BatchRun:
 
     @property
     def lanes(self) -> list[Lane]:
-        return list(dict.fromkeys(lane for lane, _ in self.items))
+        return list(dict.fromkeys(lane for lane, _ in self.parts))
 
-
-def reply_of(outcome: Done) -> Event[Any] | None:
-    """The reply that can be written to a topic."""
-    return outcome.reply if isinstance(outcome.reply, Event) else None
+    @property
+    def items(self) -> Iterator[tuple[Lane, Record]]:
+        return ((lane, record) for lane, records in self.parts for record in records)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from upon import DataError, Event, Failed, UponError
+from upon import DataError, Done, Event, Failed, UponError
 from upon._kafka_codec import write_record
 from upon._reply import reply_key
 from upon_triggers.kafka.assignment import Assignment
@@ -22,10 +22,11 @@ log = logging.getLogger("upon.kafka")
 class Letter:
     """Something to write before `record` is finished.
 
-    attempts, failure: for a dead letter. tries: how often it could not be written.
+    attempts, failure: for a dead letter. tries: how often it could not be written. is_late: its record was finished
+    already, and waits for a transaction that could not write something else.
     """
 
-    kind: Literal["reply", "dead", "pointer"]
+    kind: Literal["sent", "reply", "dead", "pointer"]
     assignment: Assignment
     record: Record
     topic: str
@@ -35,10 +36,14 @@ class Letter:
     attempts: int = 1
     failure: Failed | None = None
     tries: int = 0
+    is_late: bool = False
 
 
 class Settler:
-    """Writes letters. `published(letter, error)` is called from any thread, once per call of `write`."""
+    """Writes letters. `published(letter, error)` is called from any thread, once per call of `write`.
+
+    hold: takes a record's letters in place of writing them, for a transaction; from any thread.
+    """
 
     def __init__(
         self,
@@ -46,27 +51,39 @@ class Settler:
         published: Callable[[Letter, BaseException | None], None],
         *,
         function: str,
+        group: str | None,
         reply_to: str | None,
         dead_topic: str | None,
+        hold: Callable[[list[Letter]], None] | None = None,
     ) -> None:
+        self._hold = hold
         self._publisher = publisher
         self._published = published
         self._function = function
+        self._group = group
         self._reply_to = reply_to
         self._dead_topic = dead_topic
 
-    def answer(self, assignment: Assignment, record: Record, event: Event[Any], reply: Event[Any]) -> None:
-        """Write a handler's reply. From any thread; never blocks."""
-        assert self._reply_to is not None
-        try:
-            key, value, headers = write_record(reply, reply_key(event, reply))
-        except (UponError, UnicodeError) as error:  # a reply that has no form on Kafka never will
-            letter = Letter("reply", assignment, record, self._reply_to, None, None, ())
-            self._published(letter, DataError(f"the reply can't be written: {error}"))
-            return
-        self.write(Letter("reply", assignment, record, self._reply_to, key, value, headers))
+    def answer(self, assignment: Assignment, record: Record, event: Event[Any], done: Done) -> bool:
+        """Write what the handler wants written; False where that is nothing. From any thread; never blocks."""
+        letters = [Letter("sent", assignment, record, *sent) for sent in done.sent]
+        if self._reply_to is not None and isinstance(done.reply, Event):
+            reply = Letter("reply", assignment, record, self._reply_to, None, None, ())
+            try:
+                reply.key, reply.value, reply.headers = write_record(done.reply, reply_key(event, done.reply))
+            except (UponError, UnicodeError) as error:  # a reply that has no form on Kafka never will
+                self._published(reply, DataError(f"the reply can't be written: {error}"))
+                return True
+            letters.append(reply)
+        if self._hold is not None and letters:
+            self._hold(letters)
+        elif letters:
+            self.write(letters[0])  # without a transaction, sends were confirmed before
+        return bool(letters)
 
-    def bury(self, assignment: Assignment, record: Record, failure: Failed, attempts: int) -> bool:
+    def bury(
+        self, assignment: Assignment, record: Record, failure: Failed, attempts: int, *, is_late: bool = False
+    ) -> bool:
         """Write the dead letter; False where there is none to write, and the record is dropped."""
         partition = assignment.partition
         where = f"{partition} offset {record.offset}"
@@ -76,10 +93,14 @@ class Settler:
         log.warning(
             "%s: %s goes to %s after %d attempts: %s", self._function, where, self._dead_topic, attempts, failure.error
         )
-        headers = error_headers(record, partition, failure, attempts=attempts, function=self._function)
-        self.write(
-            Letter("dead", assignment, record, self._dead_topic, record.key, record.value, headers, attempts, failure)
+        headers = error_headers(
+            record, partition, failure, attempts=attempts, function=self._function, group=self._group
         )
+        letter = Letter(
+            "dead", assignment, record, self._dead_topic, record.key, record.value, headers, attempts, failure
+        )
+        letter.is_late = is_late
+        self.write(letter)
         return True
 
     def bury_pointer(self, letter: Letter) -> None:
@@ -91,11 +112,15 @@ class Settler:
             letter.failure,
             attempts=letter.attempts,
             function=self._function,
+            group=self._group,
         )
         key = letter.key if letter.kind == "dead" else None  # not even the key fitted
         self.write(replace(letter, kind="pointer", key=key, value=None, headers=headers))
 
     def write(self, letter: Letter) -> None:
         """Write once; the caller decides what an error means."""
+        if self._hold is not None:
+            self._hold([letter])
+            return
         on_done: OnPublished = partial(self._published, letter)
         self._publisher.publish_raw(letter.topic, letter.key, letter.value, letter.headers, on_done)

@@ -17,6 +17,7 @@ from upon_triggers.kafka.assignment import Assignment
 from upon_triggers.kafka.dead_letter import dead_letter_topic
 from upon_triggers.kafka.engine import Engine
 from upon_triggers.kafka.transport import Cluster, Consumer, RecordPublisher
+from upon_triggers.kafka.turnstile import PROCESS, Turnstile
 from upon_triggers.settings import Delivery
 
 log = logging.getLogger("upon.kafka")
@@ -31,7 +32,7 @@ class KafkaSource:
 
     cluster: where the topics live: a KafkaCluster or a MemoryBroker. publisher: writes replies and dead letters.
     batched: how a batch handler gets its records, None for a handler of one event. drain_timeout: seconds that
-    work in hand may take when a partition is revoked.
+    work in hand may take when a partition is revoked. turnstile: stands for the process; all its sources share it.
 
     Without `start`, a test calls `open` and then `step` until it returns False: the same logic, without threads.
     """
@@ -50,6 +51,7 @@ class KafkaSource:
         namespace: str = "default",
         group_suffix: str = "",
         drain_timeout: float = 30.0,
+        turnstile: Turnstile = PROCESS,
         clock: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
     ) -> None:
@@ -58,10 +60,12 @@ class KafkaSource:
         self.group = (trigger.group or f"{service}.{function}") + group_suffix
         self.dead_topic = dead_letter_topic(trigger.topic, function, delivery.dead_letter)
         self.error: str | None = None
+        self._transactor = cluster.open_transactor(self.group) if delivery.guarantee == "exactly-once" else None
         self.engine = Engine(
             trigger,
             function=function,
             event_source=(f"/apis/v1/namespaces/{namespace}/kafkasources/{service}-{function}#{trigger.topic}"),
+            group=self.group,
             sink=sink,
             publisher=publisher,
             dead_topic=self.dead_topic,
@@ -70,6 +74,8 @@ class KafkaSource:
             drain_timeout=drain_timeout,
             clock=clock,
             rng=rng or random.Random(),
+            turnstile=turnstile,
+            transactor=self._transactor,
         )
         self._cluster = cluster
         self._clock = clock
@@ -83,7 +89,8 @@ class KafkaSource:
     def open(self) -> None:
         """Make missing topics and join the group. Raises SourceError, after at most about OPEN_TIMEOUT seconds."""
         topics = (self.trigger.topic, self.trigger.reply_to, self.dead_topic)
-        self._cluster.ensure_topics([topic for topic in topics if topic is not None], OPEN_TIMEOUT)
+        named = [topic for topic in topics if topic is not None]
+        self._cluster.ensure_topics(named, OPEN_TIMEOUT, read=self.trigger.topic, group=self.group)
         self._join()
 
     def start(self) -> None:
@@ -123,6 +130,9 @@ class KafkaSource:
             "group": self.group,
             "partitions": sorted(a.partition.number for a in assignments),
             "paused": sorted(a.partition.number for a in assignments if a.paused),
+            "suspicious": {str(a.partition.number): a.guard.level for a in assignments if a.guard is not None},
+            "suspicion": max((a.guard.level for a in assignments if a.guard is not None), default=0),
+            "notes_size": max((a.notes_size for a in assignments), default=0),
             "in_flight": sum(a.in_hand for a in assignments),
             "lag": self._lag(consumer, assignments),
             "retrying": len(self.engine.timers),
@@ -130,7 +140,11 @@ class KafkaSource:
             "handled": handling.handled,
             "retries": handling.retries,
             "dead_letters": handling.dead_letters,
-            "error": self.error,
+            "skipped": handling.skipped,
+            "error": self.error
+            or (consumer and consumer.problem)
+            or handling.unpublished
+            or self.engine.ownership.commits.problem,
         }
 
     def _lag(self, consumer: Consumer | None, assignments: Sequence[Assignment]) -> int | None:
@@ -138,7 +152,8 @@ class KafkaSource:
         if consumer is None:
             return None
         known = [(lag, a) for a in assignments if (lag := consumer.lag(a.partition)) is not None]
-        return sum(lag + a.window.unfinished for lag, a in known) if known else None
+        waiting = sum(lag + a.window.unfinished + len(a.backlog) - a.unread_finished for lag, a in known)
+        return max(waiting, 0) if known else None
 
     def _wall_time(self, moment: float) -> str:
         passed = timedelta(seconds=self._clock() - moment)
@@ -195,9 +210,15 @@ class KafkaSource:
         consumer = self._consumer
         if consumer is None:
             return
-        while self.engine.ownership.in_flight and (left := self._stop_by - self._clock()) > 0:
+        ownership = self.engine.ownership
+        while ownership.in_flight and (left := self._stop_by - self._clock()) > 0:
+            self.engine.step(min(left, self.engine.wait()))
+        settle_by = self._clock() + LEAVE_TIMEOUT
+        while ownership.commits.holds_up_release and (left := settle_by - self._clock()) > 0:
             self.engine.step(min(left, self.engine.wait()))
         self._consumer = None
-        positions = self.engine.positions()
+        positions = self.engine.finish(LEAVE_TIMEOUT)
         self.engine.abandon()
         consumer.close(positions, LEAVE_TIMEOUT)
+        if self._transactor is not None:
+            self._transactor.close(LEAVE_TIMEOUT)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from upon import UponError
 from upon._engine import Publisher
+
+if TYPE_CHECKING:
+    from upon_triggers.kafka.transaction import Transactor
 
 Headers: TypeAlias = Sequence[tuple[str, bytes | None]]
 Start: TypeAlias = Literal["earliest", "latest"]
 OnPublished: TypeAlias = Callable[[BaseException | None], None]
 OnCommitted: TypeAlias = Callable[[BaseException | None], None]
+OnFound: TypeAlias = Callable[["Mapping[Partition, Position] | BaseException"], None]
 
 
 class TransportError(UponError):
@@ -83,7 +87,16 @@ class Consumer(Protocol):
     def committed(self, partition: Partition, timeout: float) -> Position | None:
         """What the group has committed. Raises TransportError."""
 
+    def find_committed(self, partitions: Sequence[Partition], on_done: OnFound) -> None:
+        """The same for several, those left out that nothing was committed of. Returns at once.
+
+        on_done comes once, from any thread, with what was found or, after some seconds, the reason why not.
+        """
+
     def seek(self, partition: Partition, offset: int) -> None: ...
+
+    def end(self, partition: Partition) -> int | None:
+        """The offset that the next record of the partition will get, as far as it is known."""
 
     def lag(self, partition: Partition) -> int | None:
         """Records between what was read and the end, or None where that is not known yet."""
@@ -93,6 +106,10 @@ class Consumer(Protocol):
 
     @property
     def connected(self) -> bool: ...
+
+    @property
+    def problem(self) -> str | None:
+        """What keeps records from coming, in one sentence; None when all is well."""
 
     def close(self, positions: Mapping[Partition, Position], timeout: float) -> None:
         """Commit these positions, leave the group, let go of the connections."""
@@ -114,9 +131,18 @@ class RecordPublisher(Publisher, Protocol):
 class Cluster(Protocol):
     """Where topics live."""
 
-    def ensure_topics(self, topics: Iterable[str], timeout: float) -> None:
-        """Make those that do not exist. Raises SourceError."""
+    def ensure_topics(
+        self, topics: Iterable[str], timeout: float, *, read: str | None = None, group: str | None = None
+    ) -> None:
+        """Make those that do not exist. read: the one that is read, by `group`; the others are written to.
+
+        Raises SourceError, also for a right that is missing.
+        """
 
     def open_consumer(self, group: str, topic: str, start: Start, listener: Listener) -> Consumer:
         """Raises SourceError where no broker answers."""
+        ...
+
+    def open_transactor(self, group: str) -> Transactor:
+        """For one consumer's transactions. Raises SourceError where the brokers have none."""
         ...
