@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from upon import DataError, Event, Function, Response
+from upon._engine import Invocation
 from upon._event import as_event, attribute_text
 from upon._outcome import DONE, Done, Failed, Outcome, failure_from, invalid_from
 from upon._reply import reply_event
@@ -34,9 +35,18 @@ class BoundFunction:
         self.argument = _argument(signature.form, signature.type)
         self.takes_nothing = signature.form == "nothing"
         self.takes_event = signature.form == "event" and signature.type in (None, Any)  # as it is
+        self._transacts = spec.delivery.guarantee == "exactly-once"
         self.filters = tuple(t.attributes for t in function.triggers if isinstance(t, CloudEventTrigger))
         self._names_types = any(t.reply_type for t in function.triggers)
         self.answers_elsewhere = any(t.reply_to or t.reply_type for t in function.triggers)
+
+    def call(self, deadline: float, first: Event[Any], *, is_batch: bool = False) -> Invocation:
+        """What the handler's own calls find out about it. Where the event's source writes in a transaction, the
+        handler's sends are kept for it."""
+        call = Invocation(self.name, self.service, deadline, None if is_batch else first)
+        if self._transacts and first.kafka is not None:
+            call.outbox = []
+        return call
 
     def accepts(self, event: Event[Any]) -> bool:
         """Whether one of the @upon.cloudevent filters matches the event exactly."""

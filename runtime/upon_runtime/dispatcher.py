@@ -18,7 +18,7 @@ from upon_runtime.binding import BoundFunction, unreadable
 from upon_runtime.idempotency import Guard, Journal
 from upon_runtime.loop import LoopThread, place_at
 from upon_runtime.observe import Observer, Observers, RunReport
-from upon_runtime.replies import write_reply
+from upon_runtime.replies import with_sends, with_sends_of_all, write_reply, write_sends
 from upon_runtime.spec import FunctionSpec, ServiceSpec
 from upon_runtime.watchdog import Watchdog
 from upon_runtime.workers import Gate, Workers
@@ -108,6 +108,8 @@ class Dispatcher:
                 outcome = self._deliver(bound, event, on_late)
             finally:
                 gate.leave()
+        if isinstance(outcome, Done) and outcome.sent:
+            outcome = write_sends(self.publisher, outcome, bound.spec.timeout)
         return self.write_reply(bound, event, outcome)() if replies and bound.answers_elsewhere else outcome
 
     def deliver_batch(
@@ -119,10 +121,18 @@ class Dispatcher:
             return [_full(bound)] * len(events)
         try:
             if not bound.is_async:
-                return self._run_batch(bound, events, on_late)
-            return self._waited(bound, self._batch_async(bound, events), lambda failed: [failed] * len(events))
+                outcomes = self._run_batch(bound, events, on_late)
+            else:
+                whole = self._batch_async(bound, events)
+                outcomes = self._waited(bound, whole, lambda failed: [failed] * len(events))
         finally:
             gate.leave()
+        return [
+            write_sends(self.publisher, outcome, bound.spec.timeout)
+            if isinstance(outcome, Done) and outcome.sent
+            else outcome
+            for outcome in outcomes
+        ]
 
     def write_reply(self, bound: BoundFunction, event: Event[Any], outcome: Outcome) -> Callable[[], Outcome]:
         """See replies.write_reply: for who submits events that no source stands behind."""
@@ -248,14 +258,16 @@ class Dispatcher:
             argument = bound.argument(event)
         except Exception as error:
             return unreadable(error)
-        call = Invocation(bound.name, self.service, deadline, event)
+        call = bound.call(deadline, event)
         context = copy_context()  # what the handler sets there is not for the thread's next event
         context.run(invocation.set, call)
         try:
             result = context.run(bound.plain) if bound.takes_nothing else context.run(bound.plain, argument)
             if call.unconfirmed is not None:
                 _confirm(call, deadline)
-            return DONE if result is None and event._http is None else bound.outcome(event, result)
+            if result is None and not call.outbox and event._http is None:
+                return DONE
+            return with_sends(call, bound.outcome(event, result))
         except BaseException as error:
             return _raised(error)
 
@@ -278,7 +290,8 @@ class Dispatcher:
         except Exception as error:
             return unreadable(error)
         try:
-            return bound.outcome(event, await self._awaited(bound, arguments, deadline, event))
+            call = bound.call(deadline, event)
+            return with_sends(call, bound.outcome(event, await self._awaited(bound, arguments, call)))
         except BaseException as error:
             return _raised_async(bound, error)
 
@@ -319,13 +332,13 @@ class Dispatcher:
         if not items:
             return [invalid[index] for index in range(len(events))]
         good = [events[position] for position in positions]
-        call = Invocation(bound.name, self.service, deadline)
+        call = bound.call(deadline, events[0], is_batch=True)
         context = copy_context()
         context.run(invocation.set, call)
         try:
             result = context.run(bound.plain, items)
             _confirm(call, deadline)
-            outcomes = bound.batch_outcomes(good, result)
+            outcomes = with_sends_of_all(call, bound.batch_outcomes(good, result))
         except BaseException as error:
             outcomes = [_raised(error)] * len(good)
         return _merge(len(events), positions, outcomes, invalid)
@@ -351,17 +364,16 @@ class Dispatcher:
         outcomes: list[Outcome] = []
         if items:
             try:
-                result = await self._awaited(bound, (items,), deadline)
-                outcomes = bound.batch_outcomes(good, result)
+                call = bound.call(deadline, events[0], is_batch=True)
+                result = await self._awaited(bound, (items,), call)
+                outcomes = with_sends_of_all(call, bound.batch_outcomes(good, result))
             except BaseException as error:
                 outcomes = [_raised_async(bound, error)] * len(good)
         return _merge(len(events), positions, outcomes, invalid)
 
-    async def _awaited(
-        self, bound: BoundFunction, arguments: tuple[Any, ...], deadline: float, event: Event[Any] | None = None
-    ) -> object:
+    async def _awaited(self, bound: BoundFunction, arguments: tuple[Any, ...], call: Invocation) -> object:
         """The result of an async handler; cancelled and _Late at the deadline."""
-        call = Invocation(bound.name, self.service, deadline, event)
+        deadline = call.deadline or 0.0
         token = invocation.set(call)
         limit = asyncio.timeout(max(deadline - time.monotonic(), 0))
         try:

@@ -1,13 +1,15 @@
-"""Writes the replies of HTTP and CloudEvent triggers to their topics; Kafka and cron sources write their own."""
+"""Writes the replies of HTTP and CloudEvent triggers to their topics; Kafka and cron sources write their own. And what
+an exactly-once function sends: its source takes it into a transaction, unless there is none behind the event."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 from upon import Event, Response
-from upon._engine import Publisher, Sends
+from upon._engine import Invocation, Publisher, Sends
 from upon._outcome import Done, Failed, Outcome, failure_from
 from upon._reply import reply_event, reply_key
 from upon_runtime.binding import BoundFunction
@@ -47,3 +49,35 @@ def write_reply(
         return outcome
 
     return confirmed
+
+
+def with_sends(call: Invocation, outcome: Outcome) -> Outcome:
+    """What the handler sent goes the way of its outcome: a failed try has sent nothing."""
+    if not call.outbox or not isinstance(outcome, Done):
+        return outcome
+    return replace(outcome, sent=tuple(call.outbox))
+
+
+def with_sends_of_all(call: Invocation, outcomes: list[Outcome]) -> list[Outcome]:
+    """A batch handler's sends belong to no item: they go with the first that is done, or nowhere."""
+    if call.outbox:
+        for index, outcome in enumerate(outcomes):
+            if isinstance(outcome, Done):
+                return [*outcomes[:index], with_sends(call, outcome), *outcomes[index + 1 :]]
+    return outcomes
+
+
+def write_sends(publisher: Publisher | None, outcome: Done, timeout: float) -> Outcome:
+    """Write them here, for an event whose sender has no transaction. Waits up to `timeout` seconds."""
+    from upon_triggers.kafka.transport import RecordPublisher
+
+    if publisher is None:
+        return Failed("error", "the function sends to a topic, and no Kafka is configured")
+    sends = Sends()
+    try:
+        for topic, key, value, headers in outcome.sent:
+            cast(RecordPublisher, publisher).publish_raw(topic, key, value, headers, sends.begin())
+        sends.wait(timeout)
+    except Exception as error:  # whatever the broker says becomes this event's outcome
+        return failure_from(error)
+    return replace(outcome, sent=())

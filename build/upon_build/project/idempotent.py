@@ -20,6 +20,11 @@ def idempotent_problems(settings: Settings, configured: Sequence[Configured]) ->
     if not idempotent:
         return
     yield from _store_problems(settings, idempotent[0])
+    guarantee = settings.get("delivery.guarantee")
+    if guarantee.value == "exactly-once":
+        message = f"{idempotent[0].function.name} is idempotent, and delivery.guarantee is 'exactly-once'"
+        remedy = "keep one: exactly-once covers replies and sends, idempotent what the function does elsewhere"
+        yield Problem("error", guarantee.where, message, remedy)
     for one in idempotent:
         triggers = one.function.triggers
         if triggers and all(isinstance(trigger, HttpTrigger) and trigger.method == "GET" for trigger in triggers):

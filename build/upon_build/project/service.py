@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from upon_build.project.options import Configured
 from upon_build.project.settings import Settings
 from upon_runtime.spec import FunctionSpec, Idempotency, ServiceSpec
 from upon_triggers.settings import Delivery, KafkaConnection
+
+log = logging.getLogger("upon.project")
 
 DEFAULT_ADMISSION = 128  # where containerConcurrency is 0, which is Kubernetes' word for no limit
 
@@ -26,6 +29,9 @@ def service_spec(
     idempotency: Idempotency = Idempotency(),  # noqa: B008 - frozen
 ) -> ServiceSpec:
     delivery = _delivery(settings)
+    if kafka is not None and kafka.embedded and delivery.guarantee == "exactly-once":
+        log.warning("the development broker has no transactions: at-least-once here, not exactly-once")
+        delivery = replace(delivery, guarantee="at-least-once")
     return ServiceSpec(
         name,
         folder,
