@@ -78,8 +78,9 @@ def test_test_files_have_unique_names() -> None:
 
 def test_there_are_the_extras_that_the_design_names() -> None:
     extras = PROJECT["project"]["optional-dependencies"]
-    assert {"all", "cpu", "deploy", "dev", "gpu", "kafka", "serve", "test"} == set(extras)
-    assert ["upon[cpu,deploy,dev,kafka,serve]"] == extras["all"]
+    light = {"all", "cpu", "deploy", "dev", "gpu", "kafka", "serve", "test"}
+    assert light | {"postgresql", "redis"} == set(extras)
+    assert ["upon[cpu,deploy,dev,kafka,postgresql,redis,serve]"] == extras["all"]
 
 
 def test_the_licence_is_apache_2() -> None:
@@ -117,8 +118,8 @@ def make(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_make_help_names_every_target() -> None:
-    shown = re.findall(r"^make (\w+)", make("help").stdout, re.MULTILINE)
-    assert ["run", "test", "check", "bench", "clean"] == shown
+    shown = re.findall(r"^make ([\w-]+)", make("help").stdout, re.MULTILINE)
+    assert ["run", "test", "check", "bench", "chaos", "chaos-outages", "chaos-memory", "clean"] == shown
 
 
 def test_ci_runs_make_test() -> None:

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 from upon_triggers.kafka import joining
 from upon_triggers.kafka.library import client_settings, construct, library
+from upon_triggers.kafka.listening import rebalance_listener
 from upon_triggers.kafka.place import Place
 from upon_triggers.kafka.topics import ensure_topics
 from upon_triggers.kafka.transaction import Transactor
@@ -127,7 +128,7 @@ class GroupConsumer:
         self._owned: set[Partition] = set()
         self._gate: Any = None
         self._place = Place(consumer, topic, troubles, self._fail)
-        consumer.subscribe([topic], listener=_rebalance_listener(self))
+        consumer.subscribe([topic], listener=rebalance_listener(self))
         self._await_metadata(topic)
         self._fetcher = threading.Thread(target=self._fetch, name="upon-kafka-fetch", daemon=True)
         self._fetcher.start()
@@ -390,19 +391,3 @@ class GroupConsumer:
 def _open(gate: Any, offsets: dict[Any, Any]) -> None:
     if not gate.is_done:
         gate.success(offsets)
-
-
-def _rebalance_listener(owner: GroupConsumer) -> Any:
-    kafka = library()
-
-    class Rebalance(kafka.AsyncConsumerRebalanceListener):  # type: ignore[misc, name-defined]
-        async def on_partitions_assigned(self, assigned: Any) -> None:
-            owner._on_assigned([Partition(*p) for p in assigned])
-
-        async def on_partitions_revoked(self, revoked: Any) -> None:
-            await owner._on_revoked([Partition(*p) for p in revoked])
-
-        async def on_partitions_lost(self, lost: Any) -> None:
-            owner._on_lost([Partition(*p) for p in lost])
-
-    return Rebalance()
