@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
@@ -20,6 +21,8 @@ from upon_runtime.replies import write_reply, write_sends
 from upon_runtime.spec import FunctionSpec, ServiceSpec
 from upon_runtime.watchdog import Watchdog
 from upon_runtime.workers import Gate, Workers
+
+log = logging.getLogger("upon.dispatcher")
 
 R = TypeVar("R")
 
@@ -179,7 +182,7 @@ class Dispatcher:
             self._background(lambda: self._loop.submit(whole), lambda f: on_batch([f] * len(events)))
         else:
             self._background(
-                lambda: self._workers.run(lambda: on_batch(self._calls.batch(bound, events)), self._gates[bound.name]),
+                lambda: self._workers.run(lambda: on_batch(self._batch(bound, events)), self._gates[bound.name]),
                 lambda f: on_batch([f] * len(events)),
             )
 
@@ -192,13 +195,22 @@ class Dispatcher:
     def _run_each(self, bound: BoundFunction, events: Sequence[Event[Any]], on_item: OnItem) -> None:
         report, last = RunReport(self._observer, bound.name), len(events) - 1
         for index, event in enumerate(events):
-            outcome = self._calls.one(bound, event, None, report)
+            try:
+                outcome = self._calls.one(bound, event, None, report)
+            except Exception as error:
+                outcome = _own_fault(error)
             goes_on = isinstance(outcome, Done)
             if index == last or not goes_on:
                 report.send()
             on_item(index, outcome)
             if not goes_on:
                 return
+
+    def _batch(self, bound: BoundFunction, events: Sequence[Event[Any]]) -> Sequence[Outcome]:
+        try:
+            return self._calls.batch(bound, events)
+        except Exception as error:
+            return [_own_fault(error)] * len(events)
 
     async def _run_each_async(self, bound: BoundFunction, events: Sequence[Event[Any]], on_item: OnItem) -> None:
         gate = self._gates[bound.name]
@@ -208,6 +220,8 @@ class Dispatcher:
                 return
             try:
                 outcome = await self._calls.one_async(bound, event)
+            except Exception as error:
+                outcome = _own_fault(error)
             finally:
                 gate.leave()
             on_item(index, outcome)
@@ -221,6 +235,8 @@ class Dispatcher:
             return
         try:
             outcomes = await self._calls.batch_async(bound, events)
+        except Exception as error:
+            outcomes = [_own_fault(error)] * len(events)
         finally:
             gate.leave()
         on_batch(outcomes)
@@ -247,6 +263,12 @@ def _guard(function: FunctionSpec, journal: Journal | None) -> Guard | None:
     if journal is None:
         raise UsageError(f"{function.name} is idempotent, and there is no store: give the dispatcher a journal")
     return journal.guard(function)
+
+
+def _own_fault(error: Exception) -> Failed:
+    """Not the handler's, but an observer's or a store's: without an outcome its source would wait for ever."""
+    log.exception("a handler could not be called")
+    return failure_from(error)
 
 
 def _full(bound: BoundFunction) -> Failed:

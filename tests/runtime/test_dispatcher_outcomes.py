@@ -14,7 +14,9 @@ from pydantic import BaseModel, field_validator
 
 import upon
 from support.dispatching import Collected, plain
+from support.services import dispatcher_of
 from upon import Event, HttpInfo
+from upon_runtime.observe import Observers
 
 
 @pytest.mark.parametrize(
@@ -168,3 +170,34 @@ def test_data_that_the_handler_is_the_first_to_look_at_is_invalid_too(make: Any)
     outcome = make(plain).deliver(event)
     assert "invalid" == outcome.kind
     assert "not JSON" in outcome.error
+
+
+class Broken(Observers):
+    """An observer with a fault of its own."""
+
+    def finished(self, *args: Any) -> None:
+        raise RuntimeError("the observer fell over")
+
+
+@upon.cloudevent(type="asynchronous")
+async def asynchronously(event: Event) -> None:
+    return None
+
+
+@upon.cloudevent(type="many")
+def many_at_once(events: list[Event]) -> None:
+    return None
+
+
+@pytest.mark.parametrize("function", [asynchronously, many_at_once])
+def test_a_fault_of_our_own_is_an_outcome_too(function: Any, caplog: pytest.LogCaptureFixture) -> None:
+    dispatcher = dispatcher_of(function, observer=Broken())
+    collected = Collected()
+    event = Event({"id": "1", "source": "/s", "type": "t"})
+    if function is many_at_once:
+        dispatcher.submit_batch([event], collected, function=function.name)
+    else:
+        dispatcher.submit(event, collected, function=function.name)
+    assert ["error"] == [outcome.kind for outcome in collected.wait(1)]
+    assert "the observer fell over" in caplog.text
+    assert dispatcher.close(5)

@@ -45,7 +45,9 @@ class Place:
     @property
     def problem(self) -> str | None:
         cluster = self._consumer._cluster
-        if cluster.partitions_for_topic(self._topic) is None and self._topic not in cluster.unauthorized_topics:
+        if self._topic in cluster.unauthorized_topics:  # then nothing is fetched, and no fetch says so
+            return self._troubles.about_refusal()
+        if cluster.partitions_for_topic(self._topic) is None:
             return f"topic {self._topic!r} does not exist any more: make it again"
         return None
 

@@ -48,6 +48,10 @@ class Troubles:
     def current(self) -> str | None:
         return self._said if self._clock() < self._until else None
 
+    def about_refusal(self) -> str:
+        """The topic can't be read any more."""
+        return str(topic_refused(self._connection, self._topic, "Read"))
+
     def about_reset(self, partition: Partition, offset: int | None) -> str:
         """The group's position lies outside of what the partition holds."""
         where = "the oldest record" if self._start == "earliest" else "the end; what lies before is not read"
