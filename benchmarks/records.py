@@ -34,7 +34,7 @@ PEERS = bench.HERE / "peers"
 FOLDER = PEERS / "records"
 TOPIC, MODEL_TOPIC, PARTITIONS = "in", "texts", 4
 VALUE = b'{"n": 42, "text": "' + b"x" * 179 + b'"}'
-RECORDS, TEXTS = 1_000_000, 4_000
+RECORDS, TEXTS = 1_200_000, 4_000
 LIMIT = 300.0  # seconds for one measurement
 ROUNDS = 3
 
