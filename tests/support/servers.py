@@ -34,18 +34,30 @@ def unpacked(package: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         folder = CACHE / f"{package}-{_version(package, remedy)}"
         if not folder.is_dir():
-            _fetch(package, folder, remedy)
+            try:
+                _fetch(package, folder, remedy)
+            except Unavailable:  # lists that are old name packages that are gone
+                if not _update():
+                    raise
+                folder = CACHE / f"{package}-{_version(package, remedy)}"
+                _fetch(package, folder, remedy)
     return folder
 
 
 def _version(package: str, remedy: str) -> str:
     found = _candidate(package)
-    if found is None and os.geteuid() == 0:
-        subprocess.run(["apt-get", "update"], capture_output=True, timeout=300)
+    if found is None and _update():
         found = _candidate(package)
     if found is None:
         raise Unavailable(f"no {package} in the package lists: {remedy}")
     return found.replace(":", "_")
+
+
+def _update() -> bool:
+    """New package lists; False for who may not have them."""
+    if os.geteuid() != 0:
+        return False
+    return subprocess.run(["apt-get", "update"], capture_output=True, timeout=300).returncode == 0
 
 
 def _candidate(package: str) -> str | None:
