@@ -113,7 +113,8 @@ def test_each_failure_has_its_row(
 
 
 def test_the_rows_are_all_of_the_table() -> None:
-    assert {row.values[0] for row in ROWS} | {"done"} == set(KINDS)
+    unheard = {"done", "crashed"}  # who crashed gives no answer
+    assert {row.values[0] for row in ROWS} | unheard == set(KINDS)
     assert all(KINDS[str(row.values[0])].status == row.values[1] for row in ROWS)
 
 
