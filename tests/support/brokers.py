@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 
 from support.kafka import RealKafka
 from support.sinks import PoolSink
@@ -125,7 +125,7 @@ class OverTheNetwork:
         consumer = self._consumer("observer-" + uuid.uuid4().hex)
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            ends = {n: consumer.get_watermark_offsets(TopicPartition(topic, n), timeout=10) for n in partitions}
+            ends = {n: _watermarks(consumer, TopicPartition(topic, n)) for n in partitions}
             consumer.assign([TopicPartition(topic, n, low) for n, (low, _) in ends.items()])
             missing = sum(high - low for low, high in ends.values())
             found: list[Seen] = []
@@ -160,6 +160,20 @@ class OverTheNetwork:
     def close(self) -> None:
         for publisher in self._publishers:
             publisher.close(5)
+
+
+def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
+    """A broker that has just come back answers before it knows that it leads the partition."""
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            first, end = consumer.get_watermark_offsets(partition, timeout=10)
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+        else:
+            return first, end
 
 
 def _seen(message: Any) -> Seen:
