@@ -27,7 +27,7 @@ MEANINGS: dict[Exit, str] = {
     " deadline",
     Exit.USAGE: "wrong usage, or a fault in the project: func.yaml, a function file, a model file",
     Exit.TIMEOUT: "no result within the time limit",
-    Exit.UNAVAILABLE: "an address can't be used: nothing answers there, or the port is taken",
+    Exit.UNAVAILABLE: "an address can't be used: nothing answers there or lets us in, or the port is taken",
     Exit.NOT_INSTALLED: "an optional part is not installed; the message names the pip command",
     Exit.INTERRUPTED: "interrupted by ctrl-C",
 }
