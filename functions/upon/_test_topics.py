@@ -9,26 +9,16 @@ from typing import Any, Protocol
 
 from upon import _json
 from upon._event import Event
-from upon._kafka_codec import read_record, write_record
+from upon._kafka_codec import Raw, read_record, write_record
 
 
-class StoredRecord(Protocol):
-    """A record as the broker in memory holds it. timestamp: milliseconds since 1970."""
+class StoredRecord(Raw, Protocol):
+    """A record as the broker in memory holds it."""
 
     @property
     def topic(self) -> str: ...
     @property
     def partition(self) -> int: ...
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Sequence[tuple[str, bytes | None]]: ...
-    @property
-    def timestamp(self) -> int: ...
 
 
 class Broker(Protocol):

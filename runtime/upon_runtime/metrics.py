@@ -35,7 +35,7 @@ SOURCE_GAUGES = (
     ("upon_source_lag", "records behind the end of the topic", "lag"),
     ("upon_source_retrying", "events waiting for another try", "retrying"),
     ("upon_source_dead_letters", "events written to a dead letter since the start", "dead_letters"),
-    ("upon_source_skipped", "records passed over: finished before, or replayed for another group", "skipped"),
+    ("upon_source_skipped", "skipped ticks; records finished before, or replayed for another group", "skipped"),
     ("upon_source_suspicion", "0, or the level at which a record is searched that kills the process", "suspicion"),
     ("upon_source_notes_bytes", "the largest metadata of a committed offset, of 4096", "notes_size"),
     ("upon_source_leader", "1 where this process fires the schedule", "leader"),

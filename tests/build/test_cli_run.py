@@ -199,3 +199,15 @@ def test_what_the_code_prints_does_not_mix_with_json(tmp_path: Path) -> None:
         assert run.stop() == 0
     assert "hello\n" in run.stderr
     assert "again\n" in run.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "serve"])
+def test_a_missing_secret_is_told_once_and_every_other_warning_too(project: Path, command: str) -> None:
+    with (project / "func.yaml").open("a") as file:
+        file.write(
+            'registri: x\nkafka: {bootstrap: "127.0.0.1:9", sasl: {username: u, password: "{{ secret:hub:key }}"}}\n'
+        )
+    ended = func(command, "--port", "0", cwd=project)
+    assert (2, 1) == (ended.returncode, ended.stderr.count("needs secret 'hub'"))
+    assert "did you mean 'registry'?" in ended.stderr
+    assert "Error: func.yaml:5: kafka.sasl.password needs secret 'hub', key 'key'" in ended.stderr

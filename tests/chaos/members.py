@@ -16,6 +16,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, TypeAlias
 
+from support.guard import Guard
+
 State: TypeAlias = Literal["down", "starting", "up", "frozen", "leaving", "gone"]
 
 START_AGAIN = (0.5, 2.0)  # seconds after a start that failed
@@ -42,7 +44,7 @@ class Member:
         self._log = cwd / f"{name}.log"
         self._log.touch()
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
         self._until = 0.0
         self._read = 0
 
@@ -79,12 +81,7 @@ class Member:
                 stderr=log,
                 start_new_session=True,
             )
-        # Whatever ends this process ends the member too.
-        self._guard = subprocess.Popen(
-            ["sh", "-c", "read _; kill -9 $1", "sh", str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._guard = Guard(self._process.pid)
         self.state, self._until = "starting", time.monotonic() + START_TIMEOUT
 
     def kill(self, back_in: float) -> None:
@@ -166,8 +163,7 @@ class Member:
             self._process.wait(20)
             self._process = None
         if self._guard is not None:
-            self._guard.kill()
-            self._guard.communicate()
+            self._guard.dismiss()
             self._guard = None
 
 

@@ -1,8 +1,7 @@
 """A real Apache Kafka for tests: one KRaft node, started in seconds, that can be killed, frozen and started again.
 
 Maven fetches the broker's jars once (about 10 s, 44 MB) into ~/.cache/upon/kafka/<version>. Nothing else of this
-module needs a network. The broker ends with its parent: a shell waits at a pipe and kills it, because a
-parent-death signal would come as soon as the *thread* ends that started the broker.
+module needs a network. The broker ends with its parent.
 """
 
 from __future__ import annotations
@@ -24,6 +23,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from support.guard import Guard
 
 HERE = Path(__file__).resolve().parent
 POM = HERE / "pom.xml"
@@ -122,7 +123,7 @@ class RealKafka:
         self.folder = folder.resolve()
         self.port: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
 
     @property
     def bootstrap(self) -> str:
@@ -164,11 +165,7 @@ class RealKafka:
                 stderr=log,
                 start_new_session=True,
             )
-        self._guard = subprocess.Popen(
-            ["sh", "-c", "read _; kill -9 $1", "sh", str(self._process.pid)],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
+        self._guard = Guard(self._process.pid)
 
     def _is_ready(self, deadline: float) -> bool:
         assert self._process is not None
@@ -197,8 +194,7 @@ class RealKafka:
             self._process.kill()
             self._process.wait()
         if self._guard is not None:
-            self._guard.kill()
-            self._guard.communicate()
+            self._guard.dismiss()
             self._guard = None
 
     def pause(self) -> None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from support.guard import Guard
+
 CACHE = Path.home() / ".cache" / "upon"
 START_TIMEOUT = 60.0
 FETCH = ("apt-get", "install", "--yes", "--download-only", "--no-install-recommends", "-o", "Debug::NoLocking=1")
@@ -117,7 +119,7 @@ class Server:
         self._env = env
         self._user = user
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
 
     def start(self) -> None:
         """Returns once it answers."""
@@ -134,8 +136,7 @@ class Server:
                 extra_groups=None if self._user is None else [],
                 start_new_session=True,
             )
-        watch = ["sh", "-c", "read _; kill -9 $1", "sh", str(self._process.pid)]
-        self._guard = subprocess.Popen(watch, stdin=subprocess.PIPE, start_new_session=True)
+        self._guard = Guard(self._process.pid)
         deadline = time.monotonic() + START_TIMEOUT
         while not self._answers():
             if time.monotonic() > deadline or self._process.poll() is not None:
@@ -168,8 +169,7 @@ class Server:
             self._process.kill()
             self._process.wait()
         if self._guard is not None:
-            self._guard.kill()
-            self._guard.communicate()
+            self._guard.dismiss()
             self._guard = None
 
 

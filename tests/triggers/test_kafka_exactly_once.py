@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,12 @@ import pytest
 from support.brokers import Broker, InMemory, OverTheNetwork, real, until
 from support.committed import committed_values
 from support.delivery import QUICK, Bench
+from support.kafka import RealKafka
 from upon import Done, Event, Failed, Outcome
 from upon._engine import Sent
+from upon_triggers.kafka.memory import MemoryBroker, MemoryTransactor
+from upon_triggers.kafka.transaction import OnTransacted, Unsettled
+from upon_triggers.kafka.transactor import STEP_SECONDS
 
 EXACT = replace(QUICK, guarantee="exactly-once")
 COUNT = 300
@@ -137,3 +142,69 @@ def test_members_that_come_and_go_double_nothing(broker: Broker) -> None:
 
 def _all(bench: Bench) -> bool:
     return sum(bench.broker.committed(bench.group, bench.topic).values()) == COUNT
+
+
+class InDoubt(MemoryTransactor):
+    """Loses the answer to some commits, of which some have taken place."""
+
+    def __init__(self, broker: MemoryBroker, lost: dict[int, bool]) -> None:
+        super().__init__(broker)
+        self._lost = lost  # number of the commit: whether it took place
+        self._number = 0
+
+    def commit(self, membership: Any, positions: Any, outputs: Any, on_done: OnTransacted) -> None:
+        self._number += 1
+        took_place = self._lost.pop(self._number, None)
+        if took_place is None:
+            super().commit(membership, positions, outputs, on_done)
+            return
+        if took_place:
+            super().commit(membership, positions, outputs, lambda _: None)
+        on_done(Unsettled("the answer is lost"))
+
+
+@pytest.mark.parametrize("took_place", [True, False])
+def test_a_commit_in_doubt_is_read_not_guessed(took_place: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    memory = InMemory()
+    lost = {3: took_place, 6: took_place}
+    monkeypatch.setattr(memory.broker, "open_transactor", lambda group: InDoubt(memory.broker, lost))
+    bench = Bench(memory)
+    inputs = write(bench, 20, partitions=1)
+
+    def slowly(event: Event[Any]) -> Outcome:
+        time.sleep(0.05)  # so that there are many commits
+        return answer(event)
+
+    with bench.running(slowly, delivery=EXACT, reply_to=bench.out):
+        until(lambda: memory.committed(bench.group, bench.topic) == {0: 20})
+    assert {} == lost
+    assert inputs == values(bench, bench.out)
+
+
+@pytest.mark.kafka
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+def test_a_broker_that_fails_amid_transactions_doubles_nothing(kafka: RealKafka, fault: str) -> None:
+    """Some commits are in doubt then: whether they took place is read, not guessed."""
+    broker = real(kafka)
+    bench = Bench(broker, partitions=3)
+    inputs = write(bench, 3000)
+
+    def slowly(event: Event[Any]) -> Outcome:
+        time.sleep(0.002)
+        return answer(event)
+
+    with bench.running(slowly, delivery=EXACT, reply_to=bench.out):
+        for share in (500, 1200, 1900):
+            until(lambda least=share: len(bench.seen) >= least, 90)  # type: ignore[misc]
+            if fault == "killed":
+                kafka.kill()
+                kafka.start()
+            else:
+                kafka.pause()
+                time.sleep(STEP_SECONDS + 1)  # longer than a step of a transaction is waited for
+                kafka.resume()
+        until(lambda: sum(bench.committed().values()) == 3000, 120)
+    broker.close()
+    assert sorted(inputs) == sorted(values(bench, bench.out))

@@ -15,10 +15,10 @@ from upon_build.cli import broker, logs, reload
 from upon_build.cli.activity import Activity
 from upon_build.cli.command import bootstrap_option, command, output_option, own_stdout, path_argument, profile_option
 from upon_build.cli.console import Console
-from upon_build.cli.project import load, profile_shown
+from upon_build.cli.project import profile_shown, spec_of
 from upon_build.cli.running import announced
 from upon_build.cli.screen import JsonScreen, Screen, TextScreen, address_of
-from upon_build.project import Project, read_project
+from upon_build.project import Project, load_project, read_project
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,9 @@ def _run_once(flags: Flags) -> int:
         reload.end_with_parent(flags.parent_pipe)
     with ExitStack() as stack:
         stdout = stack.enter_context(own_stdout(flags.output))
-        project = load(flags.path, flags.profile, default="dev", flags=flags.settings())
+        project = load_project(
+            flags.path, profile=flags.profile, env=os.environ, flags=flags.settings(), default_profile="dev"
+        )
         return _serve(stack.enter_context(project), flags, stack, stdout)
 
 
@@ -113,7 +115,7 @@ def _serve(project: Project, flags: Flags, stack: ExitStack, stdout: TextIO) -> 
     from upon_runtime.service import Service
     from upon_runtime.sources import fire_all
 
-    project.service_spec()  # errors first: no broker for a project that can't run
+    spec_of(project)  # errors first: no broker for a project that can't run
     as_json = flags.output == "json"
     logs.configure(as_json=as_json)
     connection = broker.connection_of(project, flags.embedded, stack)

@@ -9,6 +9,7 @@ import click
 
 from upon_build.cli import logs
 from upon_build.cli.command import command, path_argument, profile_option
+from upon_build.cli.project import spec_of
 from upon_build.project import load_project
 
 log = logging.getLogger("upon.serve")
@@ -38,10 +39,7 @@ def serve(context: click.Context, path: str, host: str, port: int, profile: str 
 
     with load_project(path, profile=profile, env=os.environ, default_profile="prod") as project:
         logs.configure(as_json=True)
-        for problem in project.problems:
-            if problem.severity == "warning":
-                log.warning("%s", problem)
-        spec = project.service_spec()
+        spec = spec_of(project, lambda problem: log.warning("%s", problem))
 
         def on_ready(service: Service, url: str) -> None:
             fields = {"event": "ready", "url": url, "service": spec.name, "profile": project.profile}

@@ -231,16 +231,6 @@ class GroupConsumer:
 
             self._consumer._net.call_soon_threadsafe(let_go)
 
-    def committed(self, partition: Partition, timeout: float) -> Position | None:
-        try:
-            found = self._consumer.committed(self._foreign(partition), metadata=True, timeout_ms=int(timeout * 1000))
-        except self._kafka.errors.KafkaError as error:
-            raise TransportError(f"the committed offset of {partition} is not known: {error}") from error
-        return None if found is None else Position(found.offset, found.metadata)
-
-    def seek(self, partition: Partition, offset: int) -> None:
-        self._consumer.seek(self._foreign(partition), offset)
-
     def end(self, partition: Partition) -> int | None:
         state = self._consumer._subscription.assignment.get(self._foreign(partition))
         return None if state is None else state.highwater

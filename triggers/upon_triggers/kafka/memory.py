@@ -276,9 +276,6 @@ class MemoryConsumer:
         owned = {p: position for p, position in positions.items() if self._group.owners.get(p) is self}
         self._group.positions.update(owned)
 
-    def committed(self, partition: Partition, timeout: float) -> Position | None:
-        return self._group.positions.get(partition)
-
     def find_committed(self, partitions: Sequence[Partition], on_done: OnFound) -> None:
         if self._broker.down:
             on_done(Busy("the broker does not answer"))

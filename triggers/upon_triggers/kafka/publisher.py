@@ -199,10 +199,8 @@ class KafkaPublisher:
         if producer is None:
             self._settle(on_done, Busy("the Kafka producer is being replaced"))
             return
-        if key is None and value is None:
-            value = b""  # kafka-python can't write a record without both
         try:
-            future = self._appender.send(topic, key, value, [(name, data or b"") for name, data in headers])
+            future = self._appender.send(topic, *writable(key, value, headers))
         except Exception as error:
             self._settle(on_done, self._reason(topic, error, producer))
             return
@@ -242,13 +240,12 @@ class KafkaPublisher:
     def _reason(self, topic: str, error: BaseException, producer: Any) -> UponError:
         """What the caller can do about it; whether the producer is still good."""
         errors = library().errors
-        if isinstance(error, errors.MessageSizeTooLargeError):
-            if "max_request_size" not in str(error):  # else it never reached the broker
-                self._replace(producer)
-            return TooLarge(f"a record for topic {topic!r} is too large ({error}): write a reference to the data")
-        if isinstance(error, (ValueError, TypeError)) and not isinstance(error, errors.KafkaError):
-            return DataError(f"a record for topic {topic!r} can't be written: {error}")
+        refused = refusal(topic, error)
+        if refused is not None and (isinstance(refused, DataError) or "max_request_size" in str(error)):
+            return refused  # it never reached the broker
         self._replace(producer)
+        if refused is not None:
+            return refused
         if isinstance(error, errors.AuthorizationError):
             return topic_refused(self._connection, topic, "Write", seen=topic in self._known)
         return Busy(f"topic {topic!r} can't be written now: {type(error).__name__} {error}".rstrip())
@@ -261,6 +258,23 @@ class KafkaPublisher:
             self._producer = None
         log.info("the Kafka producer is replaced after a record that failed")
         threading.Thread(target=_close, args=(producer, 1.0), daemon=True).start()
+
+
+def writable(
+    key: bytes | None, value: bytes | None, headers: Headers
+) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes]]]:
+    """kafka-python writes no record without both key and value, and no header without a value."""
+    return key, b"" if key is None and value is None else value, [(name, data or b"") for name, data in headers]
+
+
+def refusal(topic: str, error: BaseException) -> TooLarge | DataError | None:
+    """Why this record can never be written, where the error concerns it alone."""
+    errors = library().errors
+    if isinstance(error, errors.MessageSizeTooLargeError):
+        return TooLarge(f"a record for topic {topic!r} is too large ({error}): write a reference to the data")
+    if isinstance(error, (ValueError, TypeError)) and not isinstance(error, errors.KafkaError):
+        return DataError(f"a record for topic {topic!r} can't be written: {error}")
+    return None
 
 
 def _close(producer: Any, timeout: float) -> None:

@@ -13,9 +13,9 @@ import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from upon import DataError, TooLarge, UponError
+from upon import UponError
 from upon_triggers.kafka.library import client_settings, construct, library
-from upon_triggers.kafka.publisher import BATCH_BYTES, MAX_RECORD
+from upon_triggers.kafka.publisher import BATCH_BYTES, MAX_RECORD, refusal, writable
 from upon_triggers.kafka.transaction import Aborted, OnTransacted, Output, Unsettled
 from upon_triggers.kafka.transport import Partition, Position
 from upon_triggers.settings import KafkaConnection
@@ -128,7 +128,10 @@ class KafkaTransactor:
             try:
                 futures.append(_send(producer, output))
             except Exception as error:
-                refused[index] = _refusal(output, error)
+                reason = refusal(output.topic, error)
+                if reason is None:
+                    raise
+                refused[index] = reason
         if refused:  # before anything is waited for: the transaction is given up
             raise Aborted(f"{len(refused)} records can't be written", refused)
         if not futures:
@@ -136,8 +139,9 @@ class KafkaTransactor:
         producer.flush(self._step)
         for index, future in enumerate(futures):
             failure = future.exception
-            if isinstance(failure, library().errors.MessageSizeTooLargeError):
-                refused[index] = _refusal(outputs[index], failure)
+            reason = None if failure is None else refusal(outputs[index].topic, failure)
+            if reason is not None:
+                refused[index] = reason
             elif failure is not None and not refused:
                 raise failure
         if refused:
@@ -173,19 +177,8 @@ class KafkaTransactor:
 
 
 def _send(producer: Any, output: Output) -> Any:
-    value = b"" if output.key is None and output.value is None else output.value  # kafka-python wants one of the two
-    headers = [(name, data or b"") for name, data in output.headers]
-    return producer.send(output.topic, key=output.key, value=value, headers=headers)
-
-
-def _refusal(output: Output, error: BaseException) -> UponError:
-    """A reason that concerns this record alone; anything else is raised again."""
-    errors = library().errors
-    if isinstance(error, errors.MessageSizeTooLargeError):
-        return TooLarge(f"a record for topic {output.topic!r} is too large ({error}): write a reference to the data")
-    if isinstance(error, (ValueError, TypeError)) and not isinstance(error, errors.KafkaError):
-        return DataError(f"a record for topic {output.topic!r} can't be written: {error}")
-    raise error
+    key, value, headers = writable(output.key, output.value, output.headers)
+    return producer.send(output.topic, key=key, value=value, headers=headers)
 
 
 def _text(error: BaseException) -> str:

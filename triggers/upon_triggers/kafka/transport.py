@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 from upon import UponError
 from upon._engine import Publisher
+from upon._kafka_codec import Raw
 
 if TYPE_CHECKING:
     from upon_triggers.kafka.transaction import Transactor
@@ -37,21 +38,7 @@ class Position(NamedTuple):
     metadata: str = ""
 
 
-class Record(Protocol):
-    """One record as it was read. timestamp: milliseconds since 1970, -1 where there is none."""
-
-    @property
-    def offset(self) -> int: ...
-    @property
-    def key(self) -> bytes | None: ...
-    @property
-    def value(self) -> bytes | None: ...
-    @property
-    def headers(self) -> Headers: ...
-    @property
-    def timestamp(self) -> int: ...
-
-
+Record: TypeAlias = Raw  # one record as it was read
 Batch: TypeAlias = Mapping[Partition, Sequence[Record]]
 
 
@@ -84,16 +71,11 @@ class Consumer(Protocol):
     def release(self, partitions: Iterable[Partition], positions: Mapping[Partition, Position]) -> None:
         """Commit these positions and give the revoked partitions away."""
 
-    def committed(self, partition: Partition, timeout: float) -> Position | None:
-        """What the group has committed. Raises TransportError."""
-
     def find_committed(self, partitions: Sequence[Partition], on_done: OnFound) -> None:
-        """The same for several, those left out that nothing was committed of. Returns at once.
+        """What the group has committed; those are left out that nothing was committed of. Returns at once.
 
         on_done comes once, from any thread, with what was found or, after some seconds, the reason why not.
         """
-
-    def seek(self, partition: Partition, offset: int) -> None: ...
 
     def end(self, partition: Partition) -> int | None:
         """The offset that the next record of the partition will get, as far as it is known."""
