@@ -125,7 +125,10 @@ class OverTheNetwork:
         consumer = self._consumer("observer-" + uuid.uuid4().hex)
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            ends = {n: _watermarks(consumer, TopicPartition(topic, n)) for n in partitions}
+            places = {n: TopicPartition(topic, n) for n in partitions}
+            ends = {
+                n: _patiently(lambda at=at: consumer.get_watermark_offsets(at, timeout=10)) for n, at in places.items()
+            }
             consumer.assign([TopicPartition(topic, n, low) for n, (low, _) in ends.items()])
             missing = sum(high - low for low, high in ends.values())
             found: list[Seen] = []
@@ -141,7 +144,7 @@ class OverTheNetwork:
         consumer = self._consumer(group)
         try:
             partitions = consumer.list_topics(topic, timeout=10).topics[topic].partitions
-            found = consumer.committed([TopicPartition(topic, n) for n in partitions], timeout=10)
+            found = _patiently(lambda: consumer.committed([TopicPartition(topic, n) for n in partitions], timeout=10))
             return {p.partition: p.offset for p in found if p.offset >= 0}
         finally:
             consumer.close()
@@ -162,18 +165,16 @@ class OverTheNetwork:
             publisher.close(5)
 
 
-def _watermarks(consumer: Consumer, partition: TopicPartition) -> tuple[int, int]:
-    """A broker that has just come back answers before it knows that it leads the partition."""
+def _patiently(ask: Callable[[], Any]) -> Any:
+    """A broker that has just come back answers before it knows what it leads and coordinates."""
     deadline = time.monotonic() + 20
     while True:
         try:
-            first, end = consumer.get_watermark_offsets(partition, timeout=10)
+            return ask()
         except KafkaException:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
-        else:
-            return first, end
 
 
 def _seen(message: Any) -> Seen:

@@ -129,6 +129,36 @@ def test_members_that_leave_amid_a_rebalance_commit_all_the_same(broker: OverThe
 
 
 @real_kafka
+def test_a_member_that_learns_of_its_loss_when_it_joins_again_gives_up_everything(broker: OverTheNetwork) -> None:
+    bench = Bench(broker, partitions=PARTITIONS)
+    handler = Handler(stuck=False)
+    with bench.running(handler) as source:
+        until(lambda: _partitions(source) == 4)
+        _write(bench, 0, 400)
+        until(lambda: sum(bench.committed().values()) == 400)
+        before = set(source.engine.ownership.assignments.values())
+        coordinator = source._consumer._consumer._coordinator  # type: ignore[union-attr]
+        coordinator._manager.run(_forgotten_before_it_asks, coordinator)
+        until(lambda: len(set(source.engine.ownership.assignments.values()) - before) == 4)
+        assert not any(assignment.live for assignment in before)
+        _write(bench, 400, 400)
+        until(lambda: sum(bench.committed().values()) == 800)
+    assert {1} == set(handler.finished.values())
+    assert 800 == len(handler.finished)
+
+
+async def _forgotten_before_it_asks(coordinator: Any) -> None:
+    """The group forgets a member, and no heartbeat tells it so before it asks to join again."""
+    from kafka.protocol.consumer import LeaveGroupRequest
+
+    member = coordinator._generation.member_id
+    leaving = LeaveGroupRequest.MemberIdentity(member_id=member, group_instance_id=None, reason="a test")
+    request = LeaveGroupRequest(group_id=coordinator.group_id, member_id=member, members=[leaving])
+    await coordinator._manager.send(request, node_id=coordinator.coordinator_id)
+    coordinator.request_rejoin()
+
+
+@real_kafka
 def test_a_static_member_that_comes_back_in_time_moves_no_partition(broker: OverTheNetwork) -> None:
     bench = Bench(broker, partitions=PARTITIONS)
     handler = Handler(stuck=False)

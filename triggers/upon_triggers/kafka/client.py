@@ -99,6 +99,7 @@ class KafkaCluster:
             settings["group_instance_id"] = joining.instance_id(self.connection.group_instance_id, group, topic)
         consumer = construct(kafka.KafkaConsumer, self.connection, settings)
         parse_quickly(consumer)
+        joining.tell_every_loss(consumer._coordinator)
         troubles = Troubles(self.connection, topic, group, start)
         return GroupConsumer(consumer, topic, listener, patience=self._max_poll_interval / 2, troubles=troubles)
 

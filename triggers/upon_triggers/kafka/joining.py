@@ -65,6 +65,19 @@ def _lasting() -> tuple[type[BaseException], ...]:
     )
 
 
+def tell_every_loss(coordinator: Any) -> None:
+    """kafka-python prepares a join once, however often it has to ask. A member that learns only from an answer that
+    its group went on without it would keep, as another member, what others may have had meanwhile: prepare again,
+    which gives up everything."""
+    reset = coordinator.reset_generation
+
+    def reset_generation(*args: Any, **kwargs: Any) -> None:
+        reset(*args, **kwargs)
+        coordinator.rejoining = False
+
+    coordinator.reset_generation = reset_generation
+
+
 async def commit(coordinator: Any, offsets: Mapping[Any, Any]) -> None:
     """For kafka-python's I/O thread. offsets: OffsetAndMetadata by TopicPartition. Raises KafkaError."""
     library()
