@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from support.brokers import OverTheNetwork, embedded, real, until
 from support.kafka import RealKafka
 from upon import Busy, Draining, Event, TooLarge
 from upon_triggers.kafka.embedded import EmbeddedBroker
+from upon_triggers.kafka.library import close_producer, construct, library
 from upon_triggers.kafka.publisher import KafkaPublisher
 from upon_triggers.settings import KafkaConnection
 from upon_triggers.source import SourceError
@@ -178,3 +180,26 @@ def test_what_is_under_way_survives_a_restart_of_the_broker(kafka: RealKafka) ->
     publisher.close(5)
     written: list[Any] = [r.value for r in broker.records("restart")]
     assert [b"%d" % n for n in range(20)] == written
+
+
+@pytest.mark.kafka
+def test_what_a_frozen_broker_does_not_take_leaves_nothing_open(kafka: RealKafka) -> None:
+    kafka.create_topics("frozen")
+    _close_with_much_to_send(kafka)
+    gc.collect()  # whatever it finds open fails this test
+
+
+def _close_with_much_to_send(kafka: RealKafka) -> None:
+    connection = KafkaConnection((kafka.bootstrap,))
+    producer = construct(library().KafkaProducer, connection, {"bootstrap_servers": kafka.bootstrap})
+    producer.send("frozen", b"first").get(10)
+    client = producer._sender._client
+    kafka.pause()
+    try:
+        for node in client._manager._conns.values():  # more than its socket takes
+            client._net.call_soon_threadsafe(lambda to=node.transport: to.write(bytes(50_000_000)))
+        producer.send("frozen", b"second")
+        close_producer(producer, 0.5)
+        until(lambda: not producer._sender.is_alive())
+    finally:
+        kafka.resume()

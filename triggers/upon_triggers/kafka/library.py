@@ -131,9 +131,21 @@ def construct(make: Callable[..., Any], connection: KafkaConnection, settings: d
         raise SourceError(refusal) if refusal else unreachable(connection, error) from None
 
 
+def close_producer(producer: Any, timeout: float) -> None:
+    """Its own close gives up, threads and all, when what it holds can't be flushed within `timeout` seconds."""
+    try:
+        producer.close(timeout=timeout)
+    except library().errors.KafkaError:
+        producer._sender.force_close()
+        producer._closed = True  # else the garbage collector tries again
+
+
 @cache
 def _watching_manager() -> Any:
-    """kafka-python's manager of connections, made to remember why brokers refuse us: it only writes that to a log."""
+    """kafka-python's manager of connections, made to remember why brokers refuse us: it only writes that to a log.
+
+    And to close every socket: kafka-python's own end waits, without a loop to do it, for what was not sent yet.
+    """
     import kafka.net.manager
 
     base: Any = kafka.net.manager.KafkaConnectionManager
@@ -143,6 +155,15 @@ def _watching_manager() -> Any:
             self.refusals: dict[Any, Refusal] = {}
             self._connection = connection
             super().__init__(net, **options)
+
+        def close(self, node_id: Any = None, *args: Any, **options: Any) -> None:
+            transports = [connection.transport for connection in list(self._conns.values())]
+            super().close(node_id, *args, **options)
+            if node_id is None:
+                for transport in transports:
+                    if transport is not None:
+                        transport._write_buffer.clear()
+                        transport._close()
 
         @property
         def refusal(self) -> str | None:

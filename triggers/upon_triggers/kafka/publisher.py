@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 from upon import Busy, DataError, Draining, Event, Overloaded, TooLarge, UponError
 from upon._kafka_codec import write_record
-from upon_triggers.kafka.library import client_settings, construct, library
+from upon_triggers.kafka.library import client_settings, close_producer, construct, library
 from upon_triggers.kafka.rights import topic_refused
 from upon_triggers.kafka.transport import Headers, OnPublished
 from upon_triggers.settings import KafkaConnection
@@ -123,7 +123,7 @@ class KafkaPublisher:
         self._refuse_the_rest()
         producer, self._producer = self._producer, None
         if producer is not None:
-            _close(producer, max(deadline - time.monotonic(), 0.1))
+            close_producer(producer, max(deadline - time.monotonic(), 0.1))
 
     def _start(self) -> None:
         with self._room:
@@ -257,7 +257,7 @@ class KafkaPublisher:
                 return
             self._producer = None
         log.info("the Kafka producer is replaced after a record that failed")
-        threading.Thread(target=_close, args=(producer, 1.0), daemon=True).start()
+        threading.Thread(target=close_producer, args=(producer, 1.0), daemon=True).start()
 
 
 def writable(
@@ -275,11 +275,3 @@ def refusal(topic: str, error: BaseException) -> TooLarge | DataError | None:
     if isinstance(error, (ValueError, TypeError)) and not isinstance(error, errors.KafkaError):
         return DataError(f"a record for topic {topic!r} can't be written: {error}")
     return None
-
-
-def _close(producer: Any, timeout: float) -> None:
-    """Its own close gives up, threads and all, when what it holds can't be flushed in time."""
-    try:
-        producer.close(timeout=timeout)
-    except library().errors.KafkaError:
-        producer._sender.force_close()

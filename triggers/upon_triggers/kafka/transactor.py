@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from upon import UponError
-from upon_triggers.kafka.library import client_settings, construct, library
+from upon_triggers.kafka.library import client_settings, close_producer, construct, library
 from upon_triggers.kafka.publisher import BATCH_BYTES, MAX_RECORD, refusal, writable
 from upon_triggers.kafka.transaction import Aborted, OnTransacted, Output, Unsettled
 from upon_triggers.kafka.transport import Partition, Position
@@ -168,12 +168,8 @@ class KafkaTransactor:
 
     def _drop(self) -> None:
         producer, self._producer = self._producer, None
-        if producer is None:
-            return
-        try:
-            producer.close(timeout=1.0)
-        except library().errors.KafkaError:
-            producer._sender.force_close()
+        if producer is not None:
+            close_producer(producer, 1.0)
 
 
 def _send(producer: Any, output: Output) -> Any:
