@@ -39,7 +39,7 @@ check: setup-test
 	$(BIN)/check-wheel-contents dist
 
 bench: setup-test
-	@for name in startup events inference records; do $(BIN)/python benchmarks/$$name.py || exit 1; done
+	@for name in startup events inference records images; do $(BIN)/python benchmarks/$$name.py || exit 1; done
 
 EVENTS ?= 100000
 KILLS ?= 20

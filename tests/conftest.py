@@ -8,8 +8,19 @@ from typing import Any
 
 import pytest
 
+from support.builds import builder as builder  # `func build` with one cache for the session
+from support.builds import small_project as small_project
+from support.containers import containers as containers  # skips where no image can be started
 from support.kafka import kafka as kafka  # the fixture: one real broker for the whole session
 from support.kafka_secured import secured as secured  # and one behind locks
+from support.readers import crane as crane  # programs of others that read images
+from support.readers import skopeo as skopeo
+from support.readers import umoci as umoci
+from support.registry import registry as registry  # a real registry for images
+from support.registry_locked import registry_bearer as registry_bearer  # one that wants a token
+from support.registry_locked import registry_tls as registry_tls  # one with TLS and passwords
+from support.rootfs import base as base  # a base image with Python
+from support.rootfs import base_without_python as base_without_python
 
 
 @pytest.hookimpl(wrapper=True)

@@ -14,7 +14,9 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from support.builds import Builder
 from support.pages import Reader, blocks_of, commands_of, normal, pattern_of
+from support.rootfs import PYTHON
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -30,14 +32,23 @@ def name_of(page: Path) -> str:
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", RUNNABLE, ids=name_of)
-def test_a_reader_can_follow(page: Path, tmp_path: Path) -> None:
+def test_a_reader_can_follow(page: Path, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if page.parent == ROOT:  # pages of the repository are read in it
         for name in ("examples", "models"):
             shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
         for name in ("func.yaml", "Makefile", "README.md", "pyproject.toml"):
             shutil.copy(ROOT / name, tmp_path / name)
     with ExitStack() as stack:
-        Reader(tmp_path, stack).read(page.read_text())
+        text = page.read_text()
+        builds = any("func build" in block.text for block in blocks_of(text) if block.language == "console")
+        builder: Builder | None = request.getfixturevalue("builder") if builds else None
+        Reader(tmp_path, stack, *(images(builder) if builder else ())).read(text)
+
+
+def images(builder: Builder) -> tuple[dict[str, str], str]:
+    """Variables for a reader who builds images, and the registry that is there for `ghcr.io`."""
+    variables = {"FUNC_BUILD_BASE_IMAGE": builder.base.reference, "FUNC_BUILD_PYTHON": PYTHON}
+    return {**variables, "UPON_CACHE": str(builder.cache)}, builder.registry.host
 
 
 def test_there_are_examples_to_run() -> None:

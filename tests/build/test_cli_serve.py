@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.func import Running, started
+from support.func import Running, func, started
 
 APP = """
 import upon
@@ -65,6 +65,40 @@ def test_it_serves_where_the_variables_say_and_goes_on_answering_after_sigterm(p
 
     assert (ready["service"], ready["profile"]) == ("demo", "prod")
     assert service.stdout_is_empty()
+
+
+def test_a_deployments_settings_take_the_place_of_a_profile(project: Path) -> None:
+    with (project / "func.yaml").open("a") as file:
+        file.write("profiles: {prod: {run: {drainDelay: 30}, kafka: {bootstrap: ['nowhere:1']}}}\n")
+    config = json.dumps({"deploy": {"triggers": "direct"}, "run": {"drainDelay": 0}})
+    (project / "app.py").write_text(APP.replace('@upon.kafka("numbers")\n', ""))
+
+    with started("serve", cwd=project, ready="", PORT="0", HOST="127.0.0.1", UPON_CONFIG=config) as service:
+        ready = log_line(service, "ready")
+        assert list(json.loads(get(str(ready["url"]), "/health/readiness")[1])["sources"]) == ["cron * * * * * -> a"]
+        assert service.stop() == 0  # at once: not after thirty seconds
+
+    assert "UPON_CONFIG" == ready["profile"]
+
+
+def test_settings_of_a_deployment_that_can_not_be_read_end_the_start(project: Path) -> None:
+    done = func("serve", cwd=project, UPON_CONFIG="{")
+
+    assert (2, "") == (done.returncode, done.stdout)
+    assert "UPON_CONFIG: not JSON" in done.stderr
+
+
+def test_what_lasts_goes_where_the_image_says(project: Path, tmp_path: Path) -> None:
+    with (project / "func.yaml").open("a") as file:
+        file.write("deploy: {triggers: direct}\n")
+    (project / "app.py").write_text(APP.replace('@upon.kafka("numbers")\n', ""))
+    state = tmp_path / "state"
+
+    with started("serve", cwd=project, ready="", PORT="0", HOST="127.0.0.1", UPON_STATE_DIR=str(state)) as service:
+        log_line(service, "ready")
+
+    assert ["cron.sqlite"] == sorted(path.name for path in state.iterdir() if path.suffix == ".sqlite")
+    assert not (project / ".upon").exists()
 
 
 def test_warnings_are_log_lines(project: Path) -> None:

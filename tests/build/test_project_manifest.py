@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.http import eventually
 from support.projects import write_project
 from upon import Event, Function, UsageError
 from upon._signature import analyse
@@ -23,7 +25,7 @@ from upon._triggers import (
     Options,
 )
 from upon_build.project import ProjectError, load_project
-from upon_build.project.making import make_manifest
+from upon_build.project.making import Making, make_manifest
 from upon_build.project.manifest import FORMAT, Manifest, manifest_of, read_manifest
 from upon_build.project.standin import stand_in
 
@@ -288,3 +290,17 @@ def test_code_that_never_comes_to_an_end(tmp_path: Path) -> None:
     write_project(tmp_path, app="import time\ntime.sleep(60)\n")
     with pytest.raises(ProjectError, match=r"was not imported within 0\.5 s"):
         make_manifest(tmp_path, "dev", timeout=0.5)
+
+
+def test_an_import_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
+    """Even where the code started a process that holds the output open."""
+    app = "import os, subprocess\nsubprocess.Popen(['sleep', '30'])\n"
+    said = tmp_path / "pid"
+    write_project(tmp_path, app=f"{app}open({str(said)!r}, 'w').write(str(os.getpid()))\nos.read(os.pipe()[0], 1)\n")
+    with Making(tmp_path, "dev"):
+        assert eventually(lambda: said.is_file() and said.read_text() != "", timeout=60)
+        began = time.monotonic()
+
+    assert time.monotonic() - began < 20
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(said.read_text()), 0)

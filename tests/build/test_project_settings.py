@@ -33,6 +33,15 @@ def test_a_default_says_so(tmp_path):
     assert (300.0, "default", "default") == (found.value, found.layer, found.origin)
 
 
+def test_an_image_has_another_default_for_the_state_folder(tmp_path):
+    env = {"UPON_STATE_DIR": "/tmp/.upon"}
+    found = read(write_project(tmp_path), env=env).settings.get("run.stateDir")
+    said = read(write_project(tmp_path, HEAD + "run: {stateDir: state}\n"), env=env).settings.get("run.stateDir")
+
+    assert ("/tmp/.upon", "default", "UPON_STATE_DIR") == (found.value, found.layer, found.origin)
+    assert ("state", "file") == (said.value, said.layer)
+
+
 VARIABLES = [
     ("delivery.backoffDelay", "FUNC_DELIVERY_BACKOFF_DELAY", "PT0.5S", 0.5),
     ("delivery.backoffDelay", "FUNC_DELIVERY_BACKOFF_DELAY", "0.25", 0.25),

@@ -108,6 +108,10 @@ class LyingRuntime:
 
     def __init__(self, real: object) -> None:
         self._real = real
+        self.preloaded = False
+
+    def preload_dlls(self) -> None:
+        self.preloaded = True
 
     def __getattr__(self, name: str) -> object:
         return getattr(self._real, name)
@@ -117,6 +121,7 @@ class LyingRuntime:
 
     def InferenceSession(self, path: str, options: object, *, providers: list, enable_fallback: int) -> object:
         assert 0 == enable_fallback
+        assert self.preloaded or session.CUDA not in providers[0]  # else the CUDA packages are not found
         cpu = [each for each in providers if each == session.CPU]
         return self._real.InferenceSession(path, options, providers=cpu)  # type: ignore[attr-defined]
 

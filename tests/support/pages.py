@@ -7,7 +7,8 @@
     ```yaml               a part of func.yaml, checked against the schema
     ```console            `$ command` lines with what they print; a command that stays runs until the page's end
 
-In expected output `...` stands for anything, alone on a line for any lines; numbers and ids are not compared.
+A page that builds images gets a registry and a base of the tests' own. In expected output `...` stands for anything,
+alone on a line for any lines; numbers and ids are not compared.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
@@ -72,10 +74,15 @@ def pattern_of(expected: str) -> re.Pattern[str]:
 
 
 class Reader:
-    """One reader with one folder and one port, going through a page."""
+    """One reader with one folder and one port, going through a page.
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    env: more variables; registry: what `ghcr.io` stands for in commands.
+    """
+
+    def __init__(self, folder: Path, stack: ExitStack, env: Mapping[str, str] = {}, registry: str = "ghcr.io") -> None:
         self.folder = folder
+        self.env = env
+        self.registry = registry
         self.port = free_port()
         self.began: set[Path] = set()
         self._stack = stack
@@ -136,14 +143,14 @@ class Reader:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=120,
+                timeout=180,
                 pass_fds=[said],
                 check=False,
             )
             os.close(said)
             self.folder = Path(end.read().strip() or self.folder)
         assert done.returncode == 0, f"$ {line}\nended with {done.returncode}:\n{done.stdout}"
-        return done.stdout
+        return done.stdout.replace(self.registry, "ghcr.io")
 
     def start(self, command: Command) -> None:
         line = command.line.replace("make run", f"make -s -o setup-all BIN={BIN} ARGS='--port {self.port}' run")
@@ -168,11 +175,11 @@ class Reader:
         assert [] == not_in(terminal.text, wanted), f"not seen in:\n{terminal.text}"
 
     def local(self, line: str) -> str:
-        return re.sub(r"(localhost|127\.0\.0\.1):8080", rf"\1:{self.port}", line)
+        return re.sub(r"(localhost|127\.0\.0\.1):8080", rf"\1:{self.port}", line.replace("ghcr.io", self.registry))
 
     def environment(self) -> dict[str, str]:
         kept = {name: value for name, value in environment().items() if not name.startswith("MAKE")}
-        return {**kept, "PATH": f"{BIN}:{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "100"}
+        return {**kept, "PATH": f"{BIN}:{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "100", **self.env}
 
 
 def not_in(text: str, wanted: list[str]) -> list[str]:

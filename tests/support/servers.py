@@ -39,7 +39,7 @@ def unpacked(package: str) -> Path:
             try:
                 _fetch(package, folder, remedy)
             except Unavailable:  # lists that are old name packages that are gone
-                if not _update():
+                if not update_lists():
                     raise
                 folder = CACHE / f"{package}-{_version(package, remedy)}"
                 _fetch(package, folder, remedy)
@@ -48,14 +48,14 @@ def unpacked(package: str) -> Path:
 
 def _version(package: str, remedy: str) -> str:
     found = _candidate(package)
-    if found is None and _update():
+    if found is None and update_lists():
         found = _candidate(package)
     if found is None:
         raise Unavailable(f"no {package} in the package lists: {remedy}")
     return found.replace(":", "_")
 
 
-def _update() -> bool:
+def update_lists() -> bool:
     """New package lists; False for who may not have them."""
     if os.geteuid() != 0:
         return False

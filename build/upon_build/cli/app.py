@@ -25,6 +25,11 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "invoke": ("invoke", "Send one event to a running service and show the reply."),
         "events": ("events", "Write and watch the records of a topic."),
     },
+    "Ship": {
+        "lock": ("lock", "Resolve the image's packages and hash its models, into func.lock."),
+        "build": ("build", "Build the project as a container image, and push it."),
+        "cache": ("cache", "Look at what builds keep on this machine, and prune it."),
+    },
     "Operate": {
         "dlq": ("dlq", "Look at dead letters, replay them, delete them."),
     },

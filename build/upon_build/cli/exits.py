@@ -28,7 +28,7 @@ MEANINGS: dict[Exit, str] = {
     Exit.USAGE: "wrong usage, or a fault in the project: func.yaml, a function file, a model file",
     Exit.TIMEOUT: "no result within the time limit",
     Exit.UNAVAILABLE: "an address can't be used: nothing answers there or lets us in, or the port is taken",
-    Exit.NOT_INSTALLED: "an optional part is not installed; the message names the pip command",
+    Exit.NOT_INSTALLED: "something optional is not installed; the message names the command that installs it",
     Exit.INTERRUPTED: "interrupted by ctrl-C",
 }
 
@@ -59,6 +59,8 @@ def fault_from(error: BaseException) -> Fault | None:
 def exit_of(error: BaseException) -> Exit | None:
     """The exit code of an error that commands let through, or None for one that nobody expects."""
     from upon import MissingExtra, ModelError, UsageError
+    from upon_build.image.tools import MissingTool
+    from upon_build.registry.errors import RegistryUnavailable
     from upon_triggers.source import SourceError
 
     match error:
@@ -68,13 +70,13 @@ def exit_of(error: BaseException) -> Exit | None:
             return Exit.INTERRUPTED
         case BrokenPipeError():  # `func ... | head`: click ends it in silence
             return None
-        case MissingExtra():
+        case MissingExtra() | MissingTool():
             return Exit.NOT_INSTALLED
         case UsageError() | ModelError():
             return Exit.USAGE
         case TimeoutError():
             return Exit.TIMEOUT
-        case ConnectionError() | SourceError():
+        case ConnectionError() | SourceError() | RegistryUnavailable():
             return Exit.UNAVAILABLE
         case OSError(errno=errno.EADDRINUSE | errno.EADDRNOTAVAIL | errno.EACCES) if not error.filename:
             return Exit.UNAVAILABLE

@@ -11,6 +11,7 @@ from upon_build.cli import logs
 from upon_build.cli.command import command, path_argument, profile_option
 from upon_build.cli.project import spec_of
 from upon_build.project import load_project
+from upon_build.project.deployed import CONFIG
 
 log = logging.getLogger("upon.serve")
 
@@ -32,12 +33,14 @@ def serve(context: click.Context, path: str, host: str, port: int, profile: str 
     """Serve the project in PATH over HTTP, with JSON logs on stderr.
 
     Kafka and schedules are read here only with `deploy.triggers: direct`; elsewhere events come over HTTP. SIGTERM
-    turns readiness off, goes on answering for run.drainDelay, and finishes what is in flight.
+    turns readiness off, goes on answering for run.drainDelay, and finishes what is in flight. UPON_CONFIG, where it is
+    set, takes the place of a profile.
     """
     from upon_runtime.host import host as run_host
     from upon_runtime.service import Service
 
-    with load_project(path, profile=profile, env=os.environ, default_profile="prod") as project:
+    in_force = os.environ.get(CONFIG)
+    with load_project(path, profile=profile, env=os.environ, default_profile="prod", in_force=in_force) as project:
         logs.configure(as_json=True)
         spec = spec_of(project, lambda problem: log.warning("%s", problem))
 

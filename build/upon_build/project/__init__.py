@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from upon_build.project.deployed import CONFIG, deployed
 from upon_build.project.file import find_file, read_file, set_value
 from upon_build.project.problems import Problem, ProjectError, did_you_mean, fail
 from upon_build.project.project import Project
@@ -38,13 +39,17 @@ def load_project(
     env: Mapping[str, str] = os.environ,
     flags: Mapping[str, Any] | None = None,
     default_profile: str = "dev",
+    in_force: str | None = None,
 ) -> Project:
     """Read func.yaml (where: its folder, or the file), import the functions, and check everything.
 
     profile: from `--profile`; else FUNC_PROFILE, else default_profile. flags: by dotted path, such as
-    `{"kafka.bootstrap": "localhost:9092"}`; None is not given. run.envs are set in os.environ until `close()`.
+    `{"kafka.bootstrap": "localhost:9092"}`; None is not given. in_force: a deployment's UPON_CONFIG, which takes the
+    place of a profile. run.envs are set in os.environ until `close()`.
     """
-    return read_project(where, profile=profile, env=env, flags=flags, default_profile=default_profile).load()
+    return read_project(
+        where, profile=profile, env=env, flags=flags, default_profile=default_profile, in_force=in_force
+    ).load()
 
 
 def read_project(
@@ -54,9 +59,12 @@ def read_project(
     env: Mapping[str, str] = os.environ,
     flags: Mapping[str, Any] | None = None,
     default_profile: str = "dev",
+    in_force: str | None = None,
 ) -> Project:
     """As load_project, without importing anything: `load()` does that, before which there are no functions."""
     file = read_file(find_file(Path(where)))
+    if in_force:
+        return Project(deployed(file, in_force), CONFIG, env, flags or {})
     chosen = profile or env.get("FUNC_PROFILE") or default_profile
     project = Project(file, chosen, env, flags or {})
     known = {*project.base.get("profiles", {}), *BUILT_IN_PROFILES}

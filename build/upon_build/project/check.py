@@ -9,6 +9,7 @@ from pathlib import Path
 from upon import Model, UsageError
 from upon._signature import Signature, analyse
 from upon._triggers import CronTrigger, KafkaTrigger
+from upon_build.project.builder import builder_problems
 from upon_build.project.idempotent import idempotent_problems
 from upon_build.project.objects import Objects
 from upon_build.project.options import Configured
@@ -27,6 +28,7 @@ def check(settings: Settings, service: str, configured: Sequence[Configured], ob
         found += _timeout_problems(settings, one)
     found += overlaps(service, configured)
     found += _delivery_problems(settings)
+    found += builder_problems(settings)
     found += idempotent_problems(settings, configured)
     for model in objects.models:
         found += _model_problems(model, objects.place(model), settings.file.path.parent)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from upon_build.project import objects as _objects
 from upon_build.project.check import check
+from upon_build.project.deployed import CONFIG, deployed
 from upon_build.project.file import NAME, ProjectFile, read_file
 from upon_build.project.manifest import Manifest
 from upon_build.project.options import unknown_entries
@@ -17,8 +17,6 @@ from upon_build.project.project import Project
 from upon_build.project.service import service_spec
 from upon_runtime.spec import Idempotency, ServiceSpec
 from upon_triggers.settings import KafkaConnection
-
-CONFIG = "UPON_CONFIG"  # the variable with which a deployment says what is in force: a profile's content as JSON
 
 
 class CodelessProject(Project):
@@ -77,7 +75,7 @@ def codeless(
     chosen = profile or env.get("FUNC_PROFILE") or default_profile
     if env.get(CONFIG):
         chosen = CONFIG
-        file = ProjectFile(path, {**file.data, "profiles": {CONFIG: _config(env[CONFIG])}})
+        file = deployed(file, env[CONFIG])
     elif profile and profile not in (file.data.get("profiles") or {}) and profile not in ("dev", "prod"):
         raise fail("--profile", f"there is no profile {profile!r}", f"a manifest has none: they stand in {NAME}")
     project = CodelessProject(manifest, file, chosen, env, flags)
@@ -86,13 +84,3 @@ def codeless(
         raise fail(NAME, f"the project is {project.name!r}, and the manifest that of {manifest.service!r}", remedy)
     project.load()
     return project
-
-
-def _config(text: str) -> Mapping[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise fail(CONFIG, f"not JSON: {error}", "it holds what a profile of func.yaml holds") from None
-    if not isinstance(value, Mapping):
-        raise fail(CONFIG, "it must be a mapping", "it holds what a profile of func.yaml holds")
-    return value

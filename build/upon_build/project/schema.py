@@ -53,14 +53,41 @@ BUILD = Table(
     doc="How the image is built.",
     ref="build",
     fields={
-        "builder": Choice(doc="Upon's own builder.", choices=("native",), default="native"),
-        "baseImage": Text(doc="The image below the project's layers."),
+        "builder": Choice(
+            doc="Upon's own builder, or a Containerfile and buildah, podman or docker for system packages.",
+            choices=("native", "dockerfile"),
+            default="native",
+        ),
+        "baseImage": Text(doc="The image below the project's layers: cpu, gpu, or a reference."),
+        "python": Text(
+            doc="Python of the image; by default that of func.lock.",
+            pattern=r"3\.[0-9]{1,2}",
+            meaning="a version such as 3.12",
+        ),
+        "bytecode": Flag(
+            doc="Compile the packages' bytecode into the image: a faster start for more bytes.", default=False
+        ),
         "platforms": ListOf(
             doc="Platforms to build for.",
             item=Text(pattern="[a-z0-9]+/[a-z0-9]+(/[a-z0-9]+)?", meaning="a platform such as linux/amd64"),
             default=["linux/amd64"],
         ),
+        "systemPackages": ListOf(
+            doc="Debian packages to install, with the builder dockerfile.",
+            item=Text(pattern=r"[a-z0-9][a-z0-9+.-]+", meaning="a Debian package's name such as libgl1"),
+            default=[],
+        ),
+        "containerfile": Text(
+            doc="The project's own Containerfile, relative to this file's folder, with the builder dockerfile.",
+            pattern=r"(?!/)(?!(.*/)?\.\.(/|$)).+",
+            meaning="a file's path, relative to func.yaml's folder and inside it",
+        ),
         "maxLayerSize": Size(doc="Largest layer, uncompressed.", default="10Gi"),
+        "allowSecretLooking": ListOf(
+            doc="Files, relative to this one's folder, that go into the image although they look like secrets.",
+            item=Text(),
+            default=[],
+        ),
     },
 )
 

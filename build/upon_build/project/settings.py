@@ -29,6 +29,7 @@ LAYERS: tuple[Layer, ...] = get_args(Layer)
 Keys: TypeAlias = tuple[str, ...]
 
 OTHER_VARIABLES = frozenset({"FUNC_PROFILE", "FUNC_DEBUG"})  # the command line's own
+DEFAULTS: dict[Keys, str] = {("run", "stateDir"): "UPON_STATE_DIR"}  # an image's, whose root may be read-only
 LEAVES: dict[Keys, Kind] = {path: kind for path, kind in ROOT.leaves() if path not in (("options",), ("profiles",))}
 
 
@@ -127,6 +128,8 @@ class Settings:
                 return self._from_tree(layer, layer, kind, service)
         if kind.default is None or service is None:
             return None
+        if service in DEFAULTS and self._environ.get(DEFAULTS[service]):
+            return Value(self._environ[DEFAULTS[service]], "default", DEFAULTS[service], kind.secret)
         default = kind.default if isinstance(kind, (ListOf, MapOf)) else kind.read(kind.default)
         return Value(default, "default", "default", kind.secret)
 
