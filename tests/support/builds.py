@@ -80,9 +80,10 @@ class Builder:
         )  # fmt: skip
 
     def begin(self, *arguments: str, cwd: Path, **env: str) -> subprocess.Popen[str]:
-        """The same in the background: the caller ends it."""
+        """The same in the background: the caller ends it. Where the tests themselves are, a shell may have it ignore
+        ctrl-C."""
         return subprocess.Popen(
-            [*self.command, *arguments],
+            ["env", "--default-signal=INT", *self.command, *arguments],
             cwd=cwd, env=self.variables(**env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 

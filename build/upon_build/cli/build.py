@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from upon_build.cli.built import Result, show
 from upon_build.cli.command import command, own_stdout, path_argument, profile_option
 from upon_build.cli.project import warn
 from upon_build.project.problems import fail
 
 if TYPE_CHECKING:
+    from upon_build.cli.built import Result
     from upon_build.image.plan import Built
     from upon_build.image.store import Store
+    from upon_build.project.making import Making
     from upon_build.registry.client import Repository
     from upon_build.registry.progress import Progress
     from upon_build.registry.reference import Reference
@@ -109,15 +110,29 @@ def build(**given: Any) -> None:
 
 
 def _run(flags: Flags) -> None:
+    from upon_build.project.file import find_file
+    from upon_build.project.making import Making
+
+    _check(flags)
+    file = find_file(Path(flags.path))
+    with Making(file, _profile(flags)) as making:  # it takes as long as the modules that are imported next
+        _work(flags, file, making)
+
+
+def _profile(flags: Flags) -> str:
+    return flags.profile or os.environ.get("FUNC_PROFILE") or PROFILE
+
+
+def _work(flags: Flags, file: Path, making: Making) -> None:
+    from upon_build.cli.built import Result, show
     from upon_build.image.store import Store
     from upon_build.registry.progress import progress_on
 
-    _check(flags)
     with own_stdout(flags.form) as stdout:
         with progress_on(sys.stderr) as progress:
             store = Store.default()
-            file, reference, name = _target(flags)
-            built = _build(flags, file, store, progress)
+            reference, name = _target(flags, file)
+            built = _build(flags, file, store, progress, making)
             result = Result(built, reference, name, seconds=dict(built.seconds))
             if flags.verify:
                 _verify(flags, file, result, store, progress)
@@ -139,13 +154,11 @@ def _check(flags: Flags) -> None:
         read_signing_key(flags.sign)
 
 
-def _target(flags: Flags) -> tuple[Path, Reference, str]:
-    """func.yaml, and what the image is called, in full and for people: without a registry it has a bare name."""
+def _target(flags: Flags, file: Path) -> tuple[Reference, str]:
+    """What the image is called, in full and for people: without a registry it has a bare name."""
     from upon_build.project import read_project
-    from upon_build.project.file import find_file
     from upon_build.registry.reference import DEFAULT_TAG, parse_reference
 
-    file = find_file(Path(flags.path))
     project = read_project(file, profile=flags.profile, default_profile=PROFILE)
     registry = str(project.settings["registry"] or "").rstrip("/")
     if flags.push and not (flags.image or registry):
@@ -156,10 +169,11 @@ def _target(flags: Flags) -> tuple[Path, Reference, str]:
         raise fail("--image", f"{flags.image!r} has a digest, which only the build can tell", "leave it out")
     if not reference.digest:
         reference = replace(reference, tag=reference.tag or DEFAULT_TAG)
-    return file, reference, reference.name if named else project.name
+    return reference, reference.name if named else project.name
 
 
-def _build(flags: Flags, file: Path, store: Store, progress: Progress, *, warned: bool = False) -> Built:
+def _build(flags: Flags, file: Path, store: Store, progress: Progress, making: Making | None = None) -> Built:
+    """making: given the first time, which is the one that warns."""
     from upon_build.image.pipeline import BuildOptions, build_project
 
     options = BuildOptions(
@@ -170,9 +184,9 @@ def _build(flags: Flags, file: Path, store: Store, progress: Progress, *, warned
         locked=flags.locked,
         output=flags.output,
     )
-    if not warned:
+    if making is not None:
         options = replace(options, warn=warn, tell=partial(click.echo, err=True))
-    return build_project(file, flags.profile or os.environ.get("FUNC_PROFILE") or PROFILE, options, store, progress)
+    return build_project(file, _profile(flags), options, store, progress, making=making)
 
 
 def _verify(flags: Flags, file: Path, result: Result, store: Store, progress: Progress) -> None:
@@ -182,7 +196,7 @@ def _verify(flags: Flags, file: Path, result: Result, store: Store, progress: Pr
 
     again = replace(flags, locked=True)
     with timed(result, "verify"):
-        rebuild_and_compare(result.built, lambda cold: _build(again, file, cold, progress, warned=True), store)
+        rebuild_and_compare(result.built, lambda cold: _build(again, file, cold, progress), store)
         result.notes.append("verified  a second build, from nothing, has the same digest")
         if flags.image and not flags.push and flags.output is None:
             with Repository(result.reference, progress=progress) as repository:

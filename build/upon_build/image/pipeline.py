@@ -48,15 +48,22 @@ def build_project(
     progress: Progress,
     *,
     connect: Callable[[Reference], Source] | None = None,
+    making: Making | None = None,
 ) -> Built:
-    """Build the project of this folder, or func.yaml. connect: gives the repository of a base.
+    """Build the project of this folder, or func.yaml. connect: gives the repository of a base; making: the import of
+    the project's code, where it is under way already.
 
     Raises ProjectError for what the project must mend, RegistryError, IndexUnavailable and OSError.
     """
     watch = Stopwatch()
     with watch.stage("total"), Workers(watch) as workers:
         project = _read(folder, profile, options.env)
-        built = _Build(project, options, store, progress, connect or _connect(progress), watch, workers).run()
+        build = _Build(project, options, store, progress, connect or _connect(progress), watch, workers)
+        if making is not None:
+            built = build.run(making)
+        else:
+            with Making(project.file.path, project.profile) as begun:
+                built = build.run(begun)
     return replace(built, seconds=dict(watch.seconds))
 
 
@@ -84,12 +91,7 @@ class _Build:
         self._native = project.settings["build.builder"] == "native"
         self._bases = Bases(store, connect, self._where)
 
-    def run(self) -> Built:
-        project = self._project
-        with Making(project.file.path, project.profile) as making:
-            return self._run(making)
-
-    def _run(self, making: Making) -> Built:
+    def run(self, making: Making) -> Built:
         project = self._project
         revision = self._workers.start("revision", read_revision, project.folder)
         with self._watch.stage("lock"):
