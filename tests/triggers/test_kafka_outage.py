@@ -78,7 +78,7 @@ def test_the_broker_crashes_and_comes_back(kafka: RealKafka, broker: OverTheNetw
         until(lambda: not source.state()["connected"], what="the outage is visible")
         kafka.start()
         bench.handled(source, COUNT, timeout=60)
-        assert source.state()["connected"]
+        until(lambda: source.state()["connected"])  # what was read before the crash may have been all there is
         assert 0 == source.state()["dead_letters"]
     assert _inputs() == _replies(bench)
     assert dict.fromkeys(range(3), COUNT // 3) == bench.committed()
