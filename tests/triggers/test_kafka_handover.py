@@ -147,6 +147,18 @@ def test_a_member_that_learns_of_its_loss_when_it_joins_again_gives_up_everythin
     assert 800 == len(handler.finished)
 
 
+@real_kafka
+def test_a_join_that_outlasts_a_poll_is_finished(broker: OverTheNetwork) -> None:
+    bench = Bench(broker, partitions=PARTITIONS)
+    with bench.running(Handler(stuck=False)) as source:
+        until(lambda: _partitions(source) == 4)
+        coordinator = source._consumer._consumer._coordinator  # type: ignore[union-attr]
+        coordinator.rejoining = True  # as between the leader's assignment and the broker's answer to it
+        until(lambda: not coordinator.rejoining)
+        _write(bench, 0, 400)
+        until(lambda: sum(bench.committed().values()) == 400)
+
+
 async def _forgotten_before_it_asks(coordinator: Any) -> None:
     """The group forgets a member, and no heartbeat tells it so before it asks to join again."""
     from kafka.protocol.consumer import LeaveGroupRequest

@@ -100,6 +100,7 @@ class KafkaCluster:
         consumer = construct(kafka.KafkaConsumer, self.connection, settings)
         parse_quickly(consumer)
         joining.tell_every_loss(consumer._coordinator)
+        joining.finish_every_join(consumer._coordinator)
         troubles = Troubles(self.connection, topic, group, start)
         return GroupConsumer(consumer, topic, listener, patience=self._max_poll_interval / 2, troubles=troubles)
 

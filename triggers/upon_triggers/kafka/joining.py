@@ -78,6 +78,13 @@ def tell_every_loss(coordinator: Any) -> None:
     coordinator.reset_generation = reset_generation
 
 
+def finish_every_join(coordinator: Any) -> None:
+    """kafka-python takes a join that new metadata caused for done once this member, leading the group, has made the
+    assignment. A poll that ends right then would leave it unfinished for ever, and the member without heartbeats."""
+    needed = coordinator.need_rejoin
+    coordinator.need_rejoin = lambda: coordinator.rejoining or needed()
+
+
 async def commit(coordinator: Any, offsets: Mapping[Any, Any]) -> None:
     """For kafka-python's I/O thread. offsets: OffsetAndMetadata by TopicPartition. Raises KafkaError."""
     library()
