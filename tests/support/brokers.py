@@ -112,7 +112,7 @@ class OverTheNetwork:
         partition: int | None = None,
     ) -> None:
         more: dict[str, Any] = {} if partition is None else {"partition": partition}
-        self._producer.produce(topic, value, key, headers=headers, **more)
+        _patiently(lambda: self._producer.produce(topic, value, key, headers=headers, **more))  # partitions may be new
         assert self._producer.flush(30) == 0
 
     def produce_many(self, topic: str, values: list[tuple[int, bytes]]) -> None:
@@ -166,7 +166,7 @@ class OverTheNetwork:
 
 
 def _patiently(ask: Callable[[], Any]) -> Any:
-    """A broker that has just come back answers before it knows what it leads and coordinates."""
+    """A broker that has just come back, or been given a partition, answers before it knows."""
     deadline = time.monotonic() + 20
     while True:
         try:
