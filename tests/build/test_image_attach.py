@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import pytest
 
+from support.artifacts import pushed
 from support.registry import RealRegistry
 from upon_build.image.attach import (
     TITLE,
@@ -21,11 +22,10 @@ from upon_build.image.attach import (
     make_artifact,
     provenance_artifact,
     push_artifacts,
-    put_blob,
     sbom_artifact,
 )
 from upon_build.image.dsse import make_statement
-from upon_build.image.oci import CONFIG, EMPTY, INDEX, MANIFEST, Descriptor, canonical, describe
+from upon_build.image.oci import EMPTY, INDEX, MANIFEST, Descriptor, canonical, describe
 from upon_build.registry.client import Repository
 from upon_build.registry.credentials import Credentials
 from upon_build.registry.errors import NotFound, RegistryError
@@ -33,16 +33,6 @@ from upon_build.registry.reference import Reference, parse_reference
 
 AT_ONCE = Retry(pause=lambda seconds: None)
 SBOM = b'{"bomFormat":"CycloneDX"}'
-
-
-def pushed(repository: Repository) -> Descriptor:
-    """A small image, which is there."""
-    config = canonical({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}})
-    put_blob(repository, describe(config, CONFIG), config)
-    value = {"schemaVersion": 2, "mediaType": MANIFEST, "config": describe(config, CONFIG).as_dict(), "layers": []}
-    content = canonical({**value, "annotations": {"of": repository.reference.name}})
-    repository.put_manifest(describe(content, MANIFEST), content, "1")
-    return describe(content, MANIFEST)
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from uuid import uuid4
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
+from support.artifacts import pushed
 from support.registry import RealRegistry
-from upon_build.image.attach import Retry, fallback_tag, provenance_artifact, put_blob, sbom_artifact
+from upon_build.image.attach import Retry, fallback_tag, provenance_artifact, sbom_artifact
 from upon_build.image.dsse import make_statement, opened, seal
 from upon_build.image.keys import SigningKey
-from upon_build.image.oci import CONFIG, MANIFEST, Descriptor, canonical, describe
+from upon_build.image.oci import MANIFEST, Descriptor, canonical, describe
 from upon_build.image.signing import (
     PAYLOAD,
     SIGNATURE,
@@ -53,12 +54,7 @@ def repository(registry: RealRegistry) -> Iterator[Repository]:
 
 @pytest.fixture
 def image(repository: Repository) -> Descriptor:
-    config = canonical({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}})
-    put_blob(repository, describe(config, CONFIG), config)
-    value = {"schemaVersion": 2, "mediaType": MANIFEST, "config": describe(config, CONFIG).as_dict(), "layers": []}
-    content = canonical({**value, "annotations": {"of": repository.reference.name}})
-    repository.put_manifest(describe(content, MANIFEST), content, "1")
-    return describe(content, MANIFEST)
+    return pushed(repository)
 
 
 def layers(registry: RealRegistry, repository: Repository, tag: str) -> list[dict[str, Any]]:

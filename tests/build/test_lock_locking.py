@@ -12,7 +12,7 @@ from support.package_index import PackageIndex, package_index
 from support.projects import HEAD, write_project
 from upon_build.image.store import Store
 from upon_build.lock.lockfile import Lock, LockedBase, read_lock, write_lock
-from upon_build.lock.locking import check_fresh, lock_models, lock_project, relock
+from upon_build.lock.locking import check_fresh, lock_models, relock
 from upon_build.lock.ours import Ours
 from upon_build.lock.requirements import read_requirements
 from upon_build.lock.wheels import fetch_wheels
@@ -53,7 +53,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 def lock(folder: Path, **more: object) -> Lock:
-    return lock_project(folder, models=["models/m.onnx"], **more)  # type: ignore[arg-type]
+    return lock_project(folder, models=["models/m.onnx"], **more)
+
+
+def lock_project(folder: Path, **more: object) -> Lock:
+    return relock(read_project(folder, default_profile="prod"), **more).lock  # type: ignore[arg-type]
 
 
 def test_packages_and_models_are_locked(index: PackageIndex, folder: Path, tmp_path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from upon_build.image.oci import CONFIG, LAYER, MANIFEST, Image, Layer, canonical, describe, digest_of
+from upon_build.image.attach import put_blob
+from upon_build.image.oci import CONFIG, LAYER, MANIFEST, Descriptor, Image, Layer, canonical, describe, digest_of
 from upon_build.image.store import Store
+from upon_build.registry.client import Repository
 
 
 def image_of(store: Store, *contents: bytes, source: str | None = None, keep: bool = True, name: str = "") -> Image:
@@ -26,3 +28,13 @@ def layer_of(store: Store, content: bytes, *, source: str | None = None, keep: b
     if keep:
         store.add(content)
     return Layer(describe(content, LAYER), digest_of(content), len(content), "a layer", source)
+
+
+def pushed(repository: Repository) -> Descriptor:
+    """A small image, which is there."""
+    config = canonical({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers", "diff_ids": []}})
+    put_blob(repository, describe(config, CONFIG), config)
+    value = {"schemaVersion": 2, "mediaType": MANIFEST, "config": describe(config, CONFIG).as_dict(), "layers": []}
+    content = canonical({**value, "annotations": {"of": repository.reference.name}})
+    repository.put_manifest(describe(content, MANIFEST), content, "1")
+    return describe(content, MANIFEST)

@@ -146,19 +146,18 @@ def lies(content: bytes) -> Fault:
 
 
 def drips(handler: Handler) -> None:
-    """A head that never ends: a byte every 20 ms."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
-    try:
-        while not handler.registry.stopped.wait(0.02):
-            handler.wfile.write(b"x")
-    except OSError:
-        pass
-    handler.close_connection = True
+    """A head that never ends."""
+    _drip(handler, b"HTTP/1.1 200 OK\r\nX-Slow: ")
 
 
 def trickles(handler: Handler) -> None:
-    """A body that never ends: a byte every 20 ms."""
-    handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+    """A body that never ends."""
+    _drip(handler, b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+
+
+def _drip(handler: Handler, begin: bytes) -> None:
+    """A byte every 20 ms after this."""
+    handler.wfile.write(begin)
     try:
         while not handler.registry.stopped.wait(0.02):
             handler.wfile.write(b"x")

@@ -17,7 +17,6 @@ from upon_build.lock.refusals import available, no_wheel
 from upon_build.lock.requirements import Requirements, read_requirements
 from upon_build.lock.resolving import Candidate, Resolved, find_uv, resolve
 from upon_build.lock.tags import best_wheel
-from upon_build.project import read_project
 from upon_build.project.making import make_manifest
 from upon_build.project.problems import fail
 from upon_build.project.project import Project
@@ -25,7 +24,7 @@ from upon_build.project.project import Project
 if TYPE_CHECKING:
     from upon_build.image.store import Store
 
-__all__ = ["Locked", "check_fresh", "lock_models", "lock_project", "lock_requirements", "relock"]
+__all__ = ["Locked", "check_fresh", "lock_models", "lock_requirements", "relock"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,24 +36,6 @@ class Locked:
     requirements: Requirements
     folder: Path
     written: bool
-
-
-def lock_project(
-    folder: Path,
-    profile: str | None = None,
-    *,
-    platforms: Sequence[str] = (),
-    python: str | None = None,
-    upgrade: bool = False,
-    store: Store | None = None,
-    models: Sequence[str] | None = None,
-    env: Mapping[str, str] = os.environ,
-) -> Lock:
-    """Resolve, hash, write func.lock, and return it; `relock` says more about it."""
-    project = read_project(folder, profile=profile, env=env, default_profile="prod")
-    return relock(
-        project, platforms=platforms, python=python, upgrade=upgrade, store=store, models=models, env=env
-    ).lock
 
 
 def relock(
