@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from upon_build.image.assemble import KINDS, MAX_LAYERS, assemble, kind_of
-from upon_build.image.base import Base
-from upon_build.image.index import make_index
+from upon_build.image.assembly.assemble import KINDS, MAX_LAYERS, assemble, kind_of
+from upon_build.image.assembly.base import Base
+from upon_build.image.assembly.index import make_index
 from upon_build.image.oci import INDEX, LAYER, MANIFEST, Descriptor, Image, Layer, digest_of
 from upon_build.image.platforms import as_mapping, platform_of
 from upon_build.project import ProjectError

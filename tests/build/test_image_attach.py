@@ -11,7 +11,7 @@ import pytest
 
 from support.artifacts import pushed
 from support.registry import RealRegistry
-from upon_build.image.attach import (
+from upon_build.image.documents.attach import (
     TITLE,
     Artifact,
     Retry,
@@ -24,7 +24,7 @@ from upon_build.image.attach import (
     push_artifacts,
     sbom_artifact,
 )
-from upon_build.image.dsse import make_statement
+from upon_build.image.documents.dsse import make_statement
 from upon_build.image.oci import EMPTY, INDEX, MANIFEST, Descriptor, canonical, describe
 from upon_build.registry.client import Repository
 from upon_build.registry.credentials import Credentials

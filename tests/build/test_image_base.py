@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from support.small_base import PYTHON, SmallRegistry, layer_bytes
-from upon_build.image.base import Base, Bases, base_reference
-from upon_build.image.inspect import Interpreter, find_interpreter
+from upon_build.image.assembly.base import Base, Bases, base_reference
+from upon_build.image.assembly.inspect import Interpreter, find_interpreter
 from upon_build.image.oci import DOCKER_LIST, DOCKER_MANIFEST, LAYER, canonical, digest_of
 from upon_build.image.store import Store
 from upon_build.project import ProjectError

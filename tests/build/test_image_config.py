@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from upon import UsageError
-from upon_build.image.base import Base
-from upon_build.image.config import Facts, make_config, read_epoch
+from upon_build.image.assembly.base import Base
+from upon_build.image.assembly.config import Facts, make_config, read_epoch
+from upon_build.image.files.revision import Revision, public_address, read_revision
 from upon_build.image.oci import LAYER, Descriptor, Layer
-from upon_build.image.revision import Revision, public_address, read_revision
 
 BASE_CONFIG: dict[str, Any] = {
     "architecture": "arm64",

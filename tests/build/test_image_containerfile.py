@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from support.containerfiles import BASE, entry, recipe_of, wheel_of
-from upon_build.image.containerfile import Recipe, containerfile, pinned, steps_of
-from upon_build.image.context import own_containerfile, prepare
-from upon_build.image.tar import Entry
+from upon_build.image.layers.tar import Entry
+from upon_build.image.tooled.containerfile import Recipe, containerfile, pinned, steps_of
+from upon_build.image.tooled.context import own_containerfile, prepare
 from upon_build.project import ProjectError
 
 

@@ -19,8 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from support.projects import write_project
-from upon_build.image import contents
-from upon_build.image.contents import Code, code_entries, code_layer, read_code
+from upon_build.image.files import contents
+from upon_build.image.files.contents import Code, code_entries, code_layer, read_code
 from upon_build.image.store import Store
 from upon_build.project import Problem, ProjectError
 from upon_build.project.file import read_file
@@ -190,7 +190,7 @@ def test_from_another_folder_at_another_time(folder: Path, tmp_path: Path) -> No
 LAYER = """
 import os, sys
 from pathlib import Path
-from upon_build.image.contents import code_layer
+from upon_build.image.files.contents import code_layer
 from upon_build.image.store import Store
 from upon_build.project.file import read_file
 os.umask(int(sys.argv[3], 8))

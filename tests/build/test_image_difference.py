@@ -7,8 +7,8 @@ import pytest
 
 from support.small_images import Maker, file, link
 from upon_build.image.difference import explain_difference
+from upon_build.image.layers.tar import Entry
 from upon_build.image.oci import Image
-from upon_build.image.tar import Entry
 
 
 @pytest.fixture

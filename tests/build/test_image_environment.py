@@ -19,8 +19,8 @@ import pytest
 from support.pythons import other_python, others_here
 from support.wheels import RUNNING, wheel_of, write_wheel
 from support.wheels import real_wheels as real_wheels
-from upon_build.image.environment import LARGE, MAX_LARGE, group_wheels, package_layers
 from upon_build.image.oci import Layer
+from upon_build.image.packages.environment import LARGE, MAX_LARGE, group_wheels, package_layers
 from upon_build.image.store import Store
 from upon_build.lock.wheels import Wheel
 from upon_build.project.problems import ProjectError
@@ -33,7 +33,7 @@ PYTHONS = sorted({os.path.realpath(sys.executable), *map(str, Path("/usr/bin").g
 CHILD = """
 import json, os, sys
 from pathlib import Path
-from upon_build.image.environment import package_layers
+from upon_build.image.packages.environment import package_layers
 from upon_build.image.store import Store
 from upon_build.lock.wheels import Wheel
 os.umask(int(os.environ.get("MASK", "22"), 8))

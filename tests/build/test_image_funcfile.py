@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from upon_build.image.funcfile import image_file, plain_passwords
+from upon_build.image.files.funcfile import image_file, plain_passwords
 from upon_build.project.file import read_file
 
 HEAD = "# Ours\nname: demo  # short\nfunctions: [app.py]\n"

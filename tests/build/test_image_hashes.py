@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from upon_build.image.hashes import HASHED_AGAIN, Hashes, Seen, digest_only
+from upon_build.image.layers.hashes import HASHED_AGAIN, Hashes, Seen, digest_only
 from upon_build.image.store import Store
 from upon_build.project import ProjectError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from upon_build.image.ignore import MAX_SIZE, Ignore
-from upon_build.image.walk import walk
+from upon_build.image.files.ignore import MAX_SIZE, Ignore
+from upon_build.image.files.walk import walk
 from upon_build.project import ProjectError
 
 ALWAYS = [

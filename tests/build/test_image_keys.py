@@ -17,8 +17,8 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 
-from upon_build.image import secretbox
-from upon_build.image.keys import read_signing_key, read_verifying_key
+from upon_build.image.documents import secretbox
+from upon_build.image.documents.keys import read_signing_key, read_verifying_key
 from upon_build.project.problems import ProjectError
 
 

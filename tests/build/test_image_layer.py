@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from upon_build.image import compress
-from upon_build.image.layer import make_layer
+from upon_build.image.layers import compress
+from upon_build.image.layers.layer import make_layer
+from upon_build.image.layers.tar import Entry
 from upon_build.image.oci import LAYER, Layer
 from upon_build.image.store import Store
-from upon_build.image.tar import Entry
 from upon_build.project.problems import ProjectError
 
 WORDS = b"".join(b"word %d\n" % number for number in range(400_000))  # 4.7 MB, in several pieces
@@ -95,7 +95,7 @@ def test_the_key_counts_with_level_and_time(store: Store) -> None:
 
 def test_the_compressor_is_in_the_key(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     layer(store, file("a", WORDS))
-    monkeypatch.setattr("upon_build.image.layer.name_and_version", lambda: "isal 99")
+    monkeypatch.setattr("upon_build.image.layers.layer.name_and_version", lambda: "isal 99")
     with pytest.raises(AssertionError, match="made before"):
         make_layer(store, "a key", unread, title="demo", kind="code")
     assert compress.name_and_version().startswith("isal 1.")
@@ -158,9 +158,9 @@ def test_memory_is_bounded(store: Store) -> None:
     code = """
 import io, os, resource, sys
 from pathlib import Path
-from upon_build.image.layer import make_layer
+from upon_build.image.layers.layer import make_layer
 from upon_build.image.store import Store
-from upon_build.image.tar import Entry
+from upon_build.image.layers.tar import Entry
 
 class Endless(io.RawIOBase):
     left, noise = 200 * 2**20, os.urandom(2**18)

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from upon_build.image.assemble import assemble
-from upon_build.image.base import Base
-from upon_build.image.index import make_index
-from upon_build.image.layout import Contents, write_layout
+from upon_build.image.assembly.assemble import assemble
+from upon_build.image.assembly.base import Base
+from upon_build.image.assembly.index import make_index
+from upon_build.image.assembly.layout import Contents, write_layout
 from upon_build.image.oci import LAYER, Descriptor, Image, Layer, digest_of
 from upon_build.image.platforms import as_mapping, host_platform
 from upon_build.project import ProjectError

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from upon_build.image.about import About, read_about
-from upon_build.image.licenses import model_license
+from upon_build.image.files.about import About, read_about
+from upon_build.image.files.licenses import model_license
 
 APACHE = "                                 Apache License\n                           Version 2.0, January 2004\n"
 MIT = "Permission is hereby granted, free of charge, to any person obtaining a copy of this\nsoftware and associated"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from support.projects import read, write_project
-from upon_build.image.base import Base
+from upon_build.image.assembly.base import Base
 from upon_build.image.locked import pin_bases
 from upon_build.image.plan import BuildOptions
 from upon_build.lock.lockfile import Lock, LockedBase, read_lock

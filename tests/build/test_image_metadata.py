@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from upon import UponError
-from upon_build.image.metadata import MAX_METADATA, licenses_of, normalized, read_metadata
+from upon_build.image.packages.metadata import MAX_METADATA, licenses_of, normalized, read_metadata
 
 
 def wheel(folder: Path, *headers: str, body: str = "") -> Path:

@@ -18,8 +18,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from upon_build.image.hashes import Hashes
-from upon_build.image.models import hash_model, model_layers, model_names, read_models
+from upon_build.image.files.models import hash_model, model_layers, model_names, read_models
+from upon_build.image.layers.hashes import Hashes
 from upon_build.image.oci import Layer
 from upon_build.image.store import Store
 from upon_build.project import ProjectError
@@ -266,7 +266,7 @@ def test_every_fault_at_once(folder: Path) -> None:
 READ = """
 import sys
 from pathlib import Path
-from upon_build.image.models import read_models
+from upon_build.image.files.models import read_models
 read_models(Path(sys.argv[1]), ["models/a.onnx"])
 print(open("/proc/self/status").read().split("VmHWM:")[1].split()[0])
 """

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from upon_build.image.onnxfile import _TENSORS, external_files
+from upon_build.image.files.onnxfile import _TENSORS, external_files
 
 
 def found(model: Any) -> tuple[str, ...]:

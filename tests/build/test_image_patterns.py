@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from upon_build.image.ignore import Ignore
-from upon_build.image.patterns import decide, read_patterns
-from upon_build.image.walk import walk
+from upon_build.image.files.ignore import Ignore
+from upon_build.image.files.patterns import decide, read_patterns
+from upon_build.image.files.walk import walk
 
 FILES = [
     *(f"{top}/{name}" for top in "ab" for name in ("c.py", "d.txt", "a/a", "a/c.py", "b/c.py", "b/d.txt", "b/a/e")),

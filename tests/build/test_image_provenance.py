@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from upon_build.image.provenance import Origin, make_provenance, without_credentials
-from upon_build.image.sbom import Model, Package
+from upon_build.image.documents.provenance import Origin, make_provenance, without_credentials
+from upon_build.image.documents.sbom import Model, Package
 
 SHA = {letter: letter * 64 for letter in "abcdef0"}
 ORIGIN = Origin(

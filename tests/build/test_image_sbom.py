@@ -8,8 +8,8 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from upon_build.image.metadata import IDS, NAMES
-from upon_build.image.sbom import Bill, Model, Package, make_sbom, oci_purl, purl
+from upon_build.image.documents.sbom import Bill, Model, Package, make_sbom, oci_purl, purl
+from upon_build.image.packages.metadata import IDS, NAMES
 
 SHA = {letter: letter * 64 for letter in "abcdef0123"}
 MIT = ({"license": {"id": "MIT"}},)

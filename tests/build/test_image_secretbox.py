@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from upon_build.image.secretbox import NotOpened, open_box
+from upon_build.image.documents.secretbox import NotOpened, open_box
 
 KEY = bytes.fromhex("1b27556473e985d462cd51197a9a46c76009549eac6474f206c4ee0844f68389")
 NONCE = bytes.fromhex("69696ee955b62b73cd62bda875fc73d68219e0036b7a0b37")

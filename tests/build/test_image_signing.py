@@ -13,11 +13,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 
 from support.artifacts import pushed
 from support.registry import RealRegistry
-from upon_build.image.attach import Retry, fallback_tag, provenance_artifact, sbom_artifact
-from upon_build.image.dsse import make_statement, opened, seal
-from upon_build.image.keys import SigningKey
-from upon_build.image.oci import MANIFEST, Descriptor, canonical, describe
-from upon_build.image.signing import (
+from upon_build.image.documents.attach import Retry, fallback_tag, provenance_artifact, sbom_artifact
+from upon_build.image.documents.dsse import make_statement, opened, seal
+from upon_build.image.documents.keys import SigningKey
+from upon_build.image.documents.signing import (
     PAYLOAD,
     SIGNATURE,
     attest_image,
@@ -27,6 +26,7 @@ from upon_build.image.signing import (
     verify_attestations,
     verify_image,
 )
+from upon_build.image.oci import MANIFEST, Descriptor, canonical, describe
 from upon_build.registry.client import Repository
 from upon_build.registry.credentials import Credentials
 from upon_build.registry.errors import RegistryError

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from upon_build.image.layer import make_layer
+from upon_build.image.documents.supply import code_files
+from upon_build.image.layers.layer import make_layer
+from upon_build.image.layers.tar import Entry
 from upon_build.image.oci import CONFIG, MANIFEST, Image, describe
 from upon_build.image.store import Store
-from upon_build.image.supply import code_files
-from upon_build.image.tar import Entry
 from upon_build.project import ProjectError
 
 FILES = {"app/app.py": b"a = 1\n", "app/lib/b.py": b""}

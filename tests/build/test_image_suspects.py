@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from upon_build.image.suspects import suspect
+from upon_build.image.files.suspects import suspect
 
 RANDOM = random.Random(5)
 LETTERS = string.ascii_letters

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from upon import UponError
-from upon_build.image.tar import BLOCK, Entry, Kind, header, write_tar
+from upon_build.image.layers.tar import BLOCK, Entry, Kind, header, write_tar
 
 
 def file(path: str, content: bytes = b"", mode: int = 0o644) -> Entry:

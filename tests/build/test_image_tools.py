@@ -17,13 +17,13 @@ from support.buildah import buildah as buildah
 from support.buildah import shell_base as shell_base
 from support.containerfiles import entry, recipe_of, stand_in
 from support.rootfs import Base as Pushed
-from upon_build.image.assemble import kind_of
-from upon_build.image.base import Base, Bases
-from upon_build.image.built import UnreadableImage, read_built
-from upon_build.image.containerfile import Recipe, build_with_containerfile
+from upon_build.image.assembly.assemble import kind_of
+from upon_build.image.assembly.base import Base, Bases
 from upon_build.image.oci import Image, digest_of
 from upon_build.image.store import Store
-from upon_build.image.tools import MissingTool, Run, ToolFailed, find_tool
+from upon_build.image.tooled.built import UnreadableImage, read_built
+from upon_build.image.tooled.containerfile import Recipe, build_with_containerfile
+from upon_build.image.tooled.tools import MissingTool, Run, ToolFailed, find_tool
 from upon_build.project import ProjectError
 from upon_build.registry.client import Repository
 

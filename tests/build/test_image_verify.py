@@ -13,11 +13,11 @@ import pytest
 
 from support.registry import RealRegistry
 from support.small_images import Maker, file
-from upon_build.image.index import make_index
+from upon_build.image.assembly.index import make_index
+from upon_build.image.layers.tar import Entry
 from upon_build.image.oci import Image, Layer
 from upon_build.image.plan import Built
 from upon_build.image.store import Store
-from upon_build.image.tar import Entry
 from upon_build.image.verify import NotReproduced, cold_store, compare_with_pushed, rebuild_and_compare
 from upon_build.lock.lockfile import Lock, Package
 from upon_build.registry.client import Repository

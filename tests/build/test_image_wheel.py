@@ -16,9 +16,9 @@ from types import CodeType
 import pytest
 
 from support.wheels import RUNNING, write_wheel
-from upon_build.image.tar import Entry
-from upon_build.image.wheel import wheel_entries
-from upon_build.image.wheelfile import SMALL
+from upon_build.image.layers.tar import Entry
+from upon_build.image.packages.wheel import wheel_entries
+from upon_build.image.packages.wheelfile import SMALL
 from upon_build.project.problems import ProjectError
 
 PACKAGES = f"opt/venv/lib/python{RUNNING}/site-packages"
@@ -294,7 +294,7 @@ def test_bytecode_does_not_depend_on_the_process(tmp_path: Path) -> None:
     source = b"def f(only_once):\n    'documented'\n    assert only_once in {'b', 'c', 'd', 'another key'}\n"
     path = write_wheel(tmp_path, files={"demo.py": source})
     code = (
-        "import sys, hashlib; from pathlib import Path; from upon_build.image.wheel import wheel_entries\n"
+        "import sys, hashlib; from pathlib import Path; from upon_build.image.packages.wheel import wheel_entries\n"
         "known = [sys.intern(name) for name in sys.argv[2:]]\n"
         f"for e in wheel_entries(Path(sys.argv[1]), {RUNNING!r}, bytecode=True):\n"
         "    if e.path.endswith('.pyc'): print(hashlib.sha256(e.open().read()).hexdigest())"

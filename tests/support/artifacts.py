@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from upon_build.image.attach import put_blob
+from upon_build.image.documents.attach import put_blob
 from upon_build.image.oci import CONFIG, LAYER, MANIFEST, Descriptor, Image, Layer, canonical, describe, digest_of
 from upon_build.image.store import Store
 from upon_build.registry.client import Repository

@@ -11,11 +11,11 @@ from typing import Any
 
 from support.buildah import Buildah
 from support.builds import make_wheel
-from upon_build.image.base import Base
-from upon_build.image.config import Facts
-from upon_build.image.containerfile import Recipe
-from upon_build.image.inspect import Interpreter
-from upon_build.image.tar import Entry
+from upon_build.image.assembly.base import Base
+from upon_build.image.assembly.config import Facts
+from upon_build.image.assembly.inspect import Interpreter
+from upon_build.image.layers.tar import Entry
+from upon_build.image.tooled.containerfile import Recipe
 from upon_build.lock.wheels import Wheel
 
 DIGEST = "sha256:" + "b" * 64

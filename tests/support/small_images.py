@@ -7,10 +7,10 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-from upon_build.image.layer import make_layer
+from upon_build.image.layers.layer import make_layer
+from upon_build.image.layers.tar import Entry
 from upon_build.image.oci import CONFIG, MANIFEST, Image, Layer, canonical, describe
 from upon_build.image.store import Store
-from upon_build.image.tar import Entry
 
 
 def file(path: str, content: bytes = b"x", mode: int = 0o644) -> Entry:

@@ -149,7 +149,7 @@ def _check(flags: Flags) -> None:
     if flags.sign is not None:
         if not flags.push:
             raise click.UsageError("--sign signs what is in a registry: add --push")
-        from upon_build.image.keys import read_signing_key
+        from upon_build.image.documents.keys import read_signing_key
 
         read_signing_key(flags.sign)
 
@@ -206,7 +206,7 @@ def _verify(flags: Flags, file: Path, result: Result, store: Store, progress: Pr
 
 
 def _write(flags: Flags, result: Result) -> None:
-    from upon_build.image.layout import Contents, write_layout
+    from upon_build.image.assembly.layout import Contents, write_layout
 
     assert flags.output is not None
     built = result.built
@@ -232,9 +232,9 @@ def _push(flags: Flags, result: Result, store: Store, progress: Progress) -> Non
 
 
 def _attach(flags: Flags, result: Result, store: Store, repository: Repository) -> None:
-    from upon_build.image.keys import read_signing_key
-    from upon_build.image.signing import sign_image
-    from upon_build.image.supply import attach_documents
+    from upon_build.image.documents.keys import read_signing_key
+    from upon_build.image.documents.signing import sign_image
+    from upon_build.image.documents.supply import attach_documents
 
     key = read_signing_key(flags.sign) if flags.sign is not None else None
     attach_documents(result.built, repository, store, sbom=flags.sbom, provenance=flags.provenance, key=key)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from upon_build.image.assemble import kind_of
+from upon_build.image.assembly.assemble import kind_of
 from upon_build.registry.progress import shown
 
 if TYPE_CHECKING:

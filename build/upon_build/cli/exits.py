@@ -59,7 +59,7 @@ def fault_from(error: BaseException) -> Fault | None:
 def exit_of(error: BaseException) -> Exit | None:
     """The exit code of an error that commands let through, or None for one that nobody expects."""
     from upon import MissingExtra, ModelError, UsageError
-    from upon_build.image.tools import MissingTool
+    from upon_build.image.tooled.tools import MissingTool
     from upon_build.registry.errors import RegistryUnavailable
     from upon_triggers.source import SourceError
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from upon import UponError
-from upon_build.image.inspect import opened
+from upon_build.image.assembly.inspect import opened
 from upon_build.image.oci import Image, Layer
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from upon_build.lock.requirements import Requirements, read_requirements
 from upon_build.project.problems import Problem
 
 if TYPE_CHECKING:
-    from upon_build.image.base import Base
+    from upon_build.image.assembly.base import Base
     from upon_build.image.plan import BuildOptions
     from upon_build.image.store import Store
     from upon_build.project import Project

@@ -13,18 +13,18 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upon_build.image.about import read_about
-from upon_build.image.assemble import assemble
-from upon_build.image.base import Base, Bases, Source, base_reference
-from upon_build.image.config import Facts, make_config, read_epoch
-from upon_build.image.index import make_index
-from upon_build.image.inspect import Interpreter, find_interpreter
-from upon_build.image.licenses import model_license
+from upon_build.image.assembly.assemble import assemble
+from upon_build.image.assembly.base import Base, Bases, Source, base_reference
+from upon_build.image.assembly.config import Facts, make_config, read_epoch
+from upon_build.image.assembly.index import make_index
+from upon_build.image.assembly.inspect import Interpreter, find_interpreter
+from upon_build.image.files.about import read_about
+from upon_build.image.files.licenses import model_license
+from upon_build.image.files.project_files import ProjectFiles, max_layer_size
+from upon_build.image.files.revision import Revision, read_revision
 from upon_build.image.locked import check_models, find_lock, pin_bases
 from upon_build.image.oci import Image, Layer, digest_of
 from upon_build.image.plan import BuildOptions, Built, Part
-from upon_build.image.project_files import ProjectFiles, max_layer_size
-from upon_build.image.revision import Revision, read_revision
 from upon_build.image.stopwatch import Stopwatch, Workers
 from upon_build.project import Project, ProjectError, read_project
 from upon_build.project.making import Made, Making
@@ -145,7 +145,7 @@ class _Build:
         return wheels, own_wheel(self._store) if lock.upon == "checkout" else None
 
     def _package_layers(self, part: Part) -> list[Layer]:
-        from upon_build.image.environment import package_layers
+        from upon_build.image.packages.environment import package_layers
 
         return package_layers(
             self._store,
@@ -184,7 +184,7 @@ class _Build:
             return assemble(part.base, layers, make_config(part.base, layers, facts), where=self._where)
 
     def _image_by_tool(self, part: Part, files: ProjectFiles, made: Made, facts: Facts) -> Image:
-        from upon_build.image.containerfile import Recipe, build_with_containerfile
+        from upon_build.image.tooled.containerfile import Recipe, build_with_containerfile
 
         settings = self._project.settings
         recipe = Recipe(

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upon_build.image.base import Base, Bases
-from upon_build.image.config import Facts
-from upon_build.image.inspect import Interpreter
+from upon_build.image.assembly.base import Base, Bases
+from upon_build.image.assembly.config import Facts
+from upon_build.image.assembly.inspect import Interpreter
 from upon_build.image.oci import Descriptor, Image, Layer
 from upon_build.lock.lockfile import Lock
 from upon_build.project import Problem

@@ -64,7 +64,7 @@ def relock(
 
 def lock_models(folder: Path, paths: Iterable[str], store: Store | None = None) -> tuple[LockedModel, ...]:
     """The models' hashes as they are now. Raises ProjectError for a model that is missing or outside the folder."""
-    from upon_build.image.models import read_models
+    from upon_build.image.files.models import read_models
 
     found = read_models(folder, sorted(set(paths)), store)
     return tuple(sorted(LockedModel(model.path, model.sha256, model.size) for model in found))

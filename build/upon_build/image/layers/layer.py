@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from upon_build.image.compress import CHUNK, LEVEL, Gzip, name_and_version
+from upon_build.image.layers.compress import CHUNK, LEVEL, Gzip, name_and_version
+from upon_build.image.layers.tar import BLOCK, Entry, write_tar
 from upon_build.image.oci import LAYER, Descriptor, Layer
 from upon_build.image.sizes import show_size
-from upon_build.image.tar import BLOCK, Entry, write_tar
 from upon_build.project.problems import ProjectError, fail
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from upon_build.image.keys import SigningKey, VerifyingKey
+from upon_build.image.documents.keys import SigningKey, VerifyingKey
 from upon_build.image.oci import canonical
 
 STATEMENT = "https://in-toto.io/Statement/v1"

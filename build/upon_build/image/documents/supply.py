@@ -8,19 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from upon_build.image.assemble import kind_of
-from upon_build.image.attach import Artifact, attach, provenance_artifact, sbom_artifact
-from upon_build.image.cosign import Readable
-from upon_build.image.inspect import opened
+from upon_build.image.assembly.assemble import kind_of
+from upon_build.image.assembly.inspect import opened
+from upon_build.image.documents.attach import Artifact, attach, provenance_artifact, sbom_artifact
+from upon_build.image.documents.cosign import Readable
+from upon_build.image.documents.provenance import Origin, make_provenance
+from upon_build.image.documents.sbom import Bill, Model, Package, make_sbom, package_of
+from upon_build.image.documents.signing import attest_image, statement_of
 from upon_build.image.oci import Image, Layer, digest_of
 from upon_build.image.plan import Built, Part
-from upon_build.image.provenance import Origin, make_provenance
-from upon_build.image.sbom import Bill, Model, Package, make_sbom, package_of
-from upon_build.image.signing import attest_image, statement_of
 from upon_build.project.problems import fail
 
 if TYPE_CHECKING:
-    from upon_build.image.keys import SigningKey
+    from upon_build.image.documents.keys import SigningKey
     from upon_build.image.store import Store
     from upon_build.lock.wheels import Wheel
 

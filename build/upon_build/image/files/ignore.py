@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from upon_build.image.patterns import decide, read_patterns
+from upon_build.image.files.patterns import decide, read_patterns
 from upon_build.project.problems import Problem, fail
 
 NAME = ".funcignore"

@@ -141,7 +141,7 @@ def _loading(path: Path, load: Callable[[], Any]) -> Any:
 
 def _unboxed(path: Path, content: bytes, env: Mapping[str, str]) -> bytes:
     """The key in PKCS#8 that cosign sealed with a password: scrypt, then a secretbox."""
-    from upon_build.image.secretbox import NotOpened, open_box
+    from upon_build.image.documents.secretbox import NotOpened, open_box
 
     password = env.get(PASSWORD)
     if password is None:

@@ -17,9 +17,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from upon_build.image.dsse import IN_TOTO, predicate_type_of
+from upon_build.image.documents.dsse import IN_TOTO, predicate_type_of
+from upon_build.image.documents.sbom import MEDIA_TYPE as SBOM
 from upon_build.image.oci import EMPTY, INDEX, MANIFEST, Descriptor, canonical, describe
-from upon_build.image.sbom import MEDIA_TYPE as SBOM
 from upon_build.registry.errors import NotFound, RegistryError
 from upon_build.registry.reference import Reference
 

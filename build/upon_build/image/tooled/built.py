@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from upon import UponError
-from upon_build.image.compress import CHUNK, LEVEL, Gzip, name_and_version
-from upon_build.image.layer import KIND, TITLE
+from upon_build.image.layers.compress import CHUNK, LEVEL, Gzip, name_and_version
+from upon_build.image.layers.layer import KIND, TITLE
 from upon_build.image.oci import LAYER, Descriptor, Layer, canonical
 from upon_build.image.sizes import show_size
 from upon_build.project.problems import fail
 
 if TYPE_CHECKING:
-    from upon_build.image.base import Base
-    from upon_build.image.containerfile import Step
+    from upon_build.image.assembly.base import Base
     from upon_build.image.store import Store
+    from upon_build.image.tooled.containerfile import Step
 
 
 class UnreadableImage(UponError):

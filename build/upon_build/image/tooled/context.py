@@ -14,13 +14,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from upon_build.image.config import APP
-from upon_build.image.containerfile import CONTEXT, NAME, model_folder
+from upon_build.image.assembly.config import APP
+from upon_build.image.tooled.containerfile import CONTEXT, NAME, model_folder
 from upon_build.project.problems import fail
 
 if TYPE_CHECKING:
-    from upon_build.image.containerfile import Recipe
-    from upon_build.image.tar import Entry
+    from upon_build.image.layers.tar import Entry
+    from upon_build.image.tooled.containerfile import Recipe
     from upon_build.lock.wheels import Wheel
 
 LINKED = 2**20  # bytes; from there on a hard link is worth it

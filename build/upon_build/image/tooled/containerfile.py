@@ -14,17 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from upon_build.image.assemble import assemble
-from upon_build.image.config import APP, ENTRYPOINT, MANIFEST_PATH, PORT, USER, VENV, Facts, make_config
-from upon_build.image.inspect import Interpreter
+from upon_build.image.assembly.assemble import assemble
+from upon_build.image.assembly.config import APP, ENTRYPOINT, MANIFEST_PATH, PORT, USER, VENV, Facts, make_config
+from upon_build.image.assembly.inspect import Interpreter
 from upon_build.image.oci import Image
 from upon_build.project.problems import fail
 from upon_build.registry.reference import parse_reference
 
 if TYPE_CHECKING:
-    from upon_build.image.base import Base
+    from upon_build.image.assembly.base import Base
+    from upon_build.image.layers.tar import Entry
     from upon_build.image.store import Store
-    from upon_build.image.tar import Entry
     from upon_build.lock.wheels import Wheel
 
 CONTEXT = ".upon/build"  # below the project's folder
@@ -85,9 +85,9 @@ def build_with_containerfile(
     Raises ProjectError for a Containerfile that is not there or is built on another base, MissingTool, ToolFailed,
     and TimeoutError.
     """
-    from upon_build.image.built import read_built
-    from upon_build.image.context import own_containerfile, prepare
-    from upon_build.image.tools import Run, find_tool
+    from upon_build.image.tooled.built import read_built
+    from upon_build.image.tooled.context import own_containerfile, prepare
+    from upon_build.image.tooled.tools import Run, find_tool
 
     own = own_containerfile(recipe.folder, recipe.containerfile)
     tool = find_tool(env)

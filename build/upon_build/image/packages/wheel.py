@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from upon_build.image.bytecode import Compiler, cache_name, check_bytecode
-from upon_build.image.scripts import command_scripts, own_script
-from upon_build.image.tar import Entry
-from upon_build.image.wheelfile import Member, WheelFile, read_wheel, wrong
+from upon_build.image.layers.tar import Entry
+from upon_build.image.packages.bytecode import Compiler, cache_name, check_bytecode
+from upon_build.image.packages.scripts import command_scripts, own_script
+from upon_build.image.packages.wheelfile import Member, WheelFile, read_wheel, wrong
 
 TARGET = "opt/venv"
 _LEFT_OUT = ("INSTALLER", "REQUESTED", "direct_url.json")  # an installer's own, whatever the wheel says

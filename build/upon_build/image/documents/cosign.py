@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from upon_build.image.attach import Retry, Target, put_blob
+from upon_build.image.documents.attach import Retry, Target, put_blob
 from upon_build.image.oci import CONFIG, MANIFEST, Descriptor, canonical, describe
 from upon_build.registry.errors import NotFound, RegistryError
 

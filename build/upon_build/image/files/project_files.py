@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING
 
-from upon_build.image.config import MANIFEST_PATH
+from upon_build.image.assembly.config import MANIFEST_PATH
 from upon_build.image.oci import Layer, digest_of
 
 if TYPE_CHECKING:
+    from upon_build.image.layers.tar import Entry
     from upon_build.image.plan import BuildOptions
     from upon_build.image.store import Store
-    from upon_build.image.tar import Entry
     from upon_build.project import Project
     from upon_build.project.making import Made
 
@@ -35,13 +35,13 @@ class ProjectFiles:
         return [("models", self._model_layers), ("code", self._code_layer)]
 
     def _model_layers(self) -> list[Layer]:
-        from upon_build.image.models import model_layers
+        from upon_build.image.files.models import model_layers
 
         size = max_layer_size(self._project)
         return model_layers(self._store, self._project.folder, self._models, max_size=size, mtime=self._epoch)
 
     def _code_layer(self) -> list[Layer]:
-        from upon_build.image.contents import code_layer
+        from upon_build.image.files.contents import code_layer
 
         layer = code_layer(
             self._store,
@@ -57,8 +57,8 @@ class ProjectFiles:
 
     def manifest_layer(self, made: Made) -> Layer:
         """Ours, which says what is in the code."""
-        from upon_build.image.layer import make_layer
-        from upon_build.image.tar import Entry
+        from upon_build.image.layers.layer import make_layer
+        from upon_build.image.layers.tar import Entry
 
         content = made.manifest.to_bytes()
         entry = Entry(MANIFEST_PATH.lstrip("/"), 0o644, "file", len(content), lambda: BytesIO(content))
@@ -66,12 +66,12 @@ class ProjectFiles:
         return make_layer(self._store, key, lambda: [entry], title="manifest", kind="manifest", mtime=self._epoch)
 
     def model_entries(self) -> Sequence[tuple[str, Iterable[Entry]]]:
-        from upon_build.image.models import model_entries
+        from upon_build.image.files.models import model_entries
 
         return model_entries(self._project.folder, self._models, self._store, max_size=max_layer_size(self._project))
 
     def code_entries(self) -> Iterable[Entry]:
-        from upon_build.image.contents import code_entries
+        from upon_build.image.files.contents import code_entries
 
         project = self._project
         return code_entries(project.folder, project.file, self._models, store=self._store, without=self._without)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
-from upon_build.image.hashes import Hashes, Seen, digest_only
-from upon_build.image.ignore import always_out
-from upon_build.image.onnxfile import external_files
+from upon_build.image.files.ignore import always_out
+from upon_build.image.files.onnxfile import external_files
+from upon_build.image.layers.hashes import Hashes, Seen, digest_only
 from upon_build.image.sizes import show_size
 from upon_build.project.problems import fail
 

@@ -16,21 +16,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from upon_build.image import funcfile
-from upon_build.image.hashes import Hashes, digest_only
-from upon_build.image.ignore import Ignore
-from upon_build.image.modelfiles import POINTER
-from upon_build.image.models import TARGET, model_names
+from upon_build.image.files import funcfile
+from upon_build.image.files.ignore import Ignore
+from upon_build.image.files.modelfiles import POINTER
+from upon_build.image.files.models import TARGET, model_names
+from upon_build.image.files.suspects import MAX_SCANNED, VERSION, suspect
+from upon_build.image.files.walk import Tree, check_links, shown, walk
+from upon_build.image.layers.hashes import Hashes, digest_only
 from upon_build.image.sizes import show_size
-from upon_build.image.suspects import MAX_SCANNED, VERSION, suspect
-from upon_build.image.walk import Tree, check_links, shown, walk
 from upon_build.project.file import ProjectFile
 from upon_build.project.problems import Problem, ProjectError
 
 if TYPE_CHECKING:
+    from upon_build.image.layers.tar import Entry
     from upon_build.image.oci import Layer
     from upon_build.image.store import Store
-    from upon_build.image.tar import Entry
 
 LARGE = 50 * 2**20  # bytes of code from which on there is a warning
 SHOWN = 3  # of the largest files
@@ -70,7 +70,7 @@ class Code:
         return f"code {found.hexdigest()}"
 
     def entries(self) -> Iterator[Entry]:
-        from upon_build.image.tar import Entry
+        from upon_build.image.layers.tar import Entry
 
         for item in self.items:
             yield Entry(
@@ -100,7 +100,7 @@ def code_layer(
     without: files and folders that stay out besides, such as where the image is written to; mtime: of all files, in
     seconds since 1970. Raises ProjectError with everything that can't be in an image.
     """
-    from upon_build.image.layer import make_layer
+    from upon_build.image.layers.layer import make_layer
 
     code = read_code(folder, file, models, store=store, without=without)
     for problem in code.warnings:

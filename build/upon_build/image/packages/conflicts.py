@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from upon_build.image.wheel import Environment, installed_files
-from upon_build.image.wheelfile import read_wheel
+from upon_build.image.packages.wheel import Environment, installed_files
+from upon_build.image.packages.wheelfile import read_wheel
 from upon_build.project.problems import Problem, ProjectError
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import posixpath
 from collections.abc import Iterator
 from functools import partial
 
-from upon_build.image.tar import Entry
-from upon_build.image.wheel import Environment
+from upon_build.image.layers.tar import Entry
+from upon_build.image.packages.wheel import Environment
 
 
 def venv_entries(where: Environment, interpreter: str) -> Iterator[Entry]:

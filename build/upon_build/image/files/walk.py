@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from upon_build.image.ignore import MARKERS, NAME, Ignore, is_environment, is_image_file
+from upon_build.image.files.ignore import MARKERS, NAME, Ignore, is_environment, is_image_file
 from upon_build.project.problems import Problem
 
 _LISTED = f"list it in {NAME}"

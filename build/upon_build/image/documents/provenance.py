@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from upon_build.image.dsse import make_statement
-from upon_build.image.sbom import Model, Package, oci_purl, purl
+from upon_build.image.documents.dsse import make_statement
+from upon_build.image.documents.sbom import Model, Package, oci_purl, purl
 
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:upon:func-build:v1"  # what its parameters mean: docs/how-to/verify-an-image.md

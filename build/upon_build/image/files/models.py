@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from upon_build.image.modelfiles import Place, hashes_of, locate, see
+from upon_build.image.files.modelfiles import Place, hashes_of, locate, see
 from upon_build.project.problems import Problem, ProjectError
 
 if TYPE_CHECKING:
-    from upon_build.image.hashes import Seen
+    from upon_build.image.layers.hashes import Seen
+    from upon_build.image.layers.tar import Entry
     from upon_build.image.oci import Layer
     from upon_build.image.store import Store
-    from upon_build.image.tar import Entry
 
 TARGET = "app"
 LEVEL = 1  # of compression: hardly slower than copying; 0 makes weights a quarter larger
@@ -66,7 +66,7 @@ def model_layers(store: Store, folder: Path, paths: Sequence[str], *, max_size: 
     1970. Raises ProjectError for a model that
     is missing, larger, outside the project's folder, or only a pointer of Git LFS.
     """
-    from upon_build.image.layer import make_layer
+    from upon_build.image.layers.layer import make_layer
 
     layers = []
     for model in _without_repeats(read_models(folder, paths, store, max_size=max_size)):
@@ -160,7 +160,7 @@ def _without_repeats(models: Iterable[ModelFiles]) -> Iterator[ModelFiles]:
 
 
 def _entries(model: ModelFiles) -> Iterator[Entry]:
-    from upon_build.image.tar import Entry
+    from upon_build.image.layers.tar import Entry
 
     for name, (_, seen) in zip(model.names, model.files, strict=True):
         yield Entry(f"{TARGET}/{name}", 0o644, "file", seen.size, seen.open)

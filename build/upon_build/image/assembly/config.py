@@ -12,9 +12,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from upon import UsageError
-from upon_build.image.base import Base
+from upon_build.image.assembly.base import Base
+from upon_build.image.files.revision import Revision
 from upon_build.image.oci import Layer, canonical
-from upon_build.image.revision import Revision
 
 USER = "65532:65532"
 APP = "/app"

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from upon_build.image.metadata import Metadata, named_license, normalized, read_metadata
 from upon_build.image.oci import canonical
+from upon_build.image.packages.metadata import Metadata, named_license, normalized, read_metadata
 
 MEDIA_TYPE = "application/vnd.cyclonedx+json"
 SCHEMA = "http://cyclonedx.org/schema/bom-1.6.schema.json"

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from upon_build.image.attach import Artifact, Retry, Target, fallback_tag
-from upon_build.image.cosign import Entry, Readable, append, read_content, read_entries
-from upon_build.image.dsse import ENVELOPE, IN_TOTO, make_statement, opened, predicate_type_of, seal
-from upon_build.image.keys import SigningKey, VerifyingKey, read_signing_key
+from upon_build.image.documents.attach import Artifact, Retry, Target, fallback_tag
+from upon_build.image.documents.cosign import Entry, Readable, append, read_content, read_entries
+from upon_build.image.documents.dsse import ENVELOPE, IN_TOTO, make_statement, opened, predicate_type_of, seal
+from upon_build.image.documents.keys import SigningKey, VerifyingKey, read_signing_key
 from upon_build.image.oci import Descriptor, canonical, describe, digest_of
 
 PAYLOAD = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -49,7 +49,7 @@ def sign_image(repository: Target, digest: str, key: Path | SigningKey, retry: R
 
 def verify_image(repository: Readable, digest: str, key: Path | VerifyingKey) -> list[dict[str, Any]]:
     """The payloads that this key signed for this digest; none is none."""
-    from upon_build.image.keys import read_verifying_key
+    from upon_build.image.documents.keys import read_verifying_key
 
     public = read_verifying_key(key) if isinstance(key, Path) else key
     found = []
@@ -90,7 +90,7 @@ def statement_of(artifact: Artifact, name: str, digest: str) -> bytes:
 
 def verify_attestations(repository: Readable, digest: str, key: Path | VerifyingKey) -> list[dict[str, Any]]:
     """The statements that this key signed for this digest."""
-    from upon_build.image.keys import read_verifying_key
+    from upon_build.image.documents.keys import read_verifying_key
 
     public = read_verifying_key(key) if isinstance(key, Path) else key
     entries = read_entries(repository, fallback_tag(digest, ".att"))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
-from upon_build.image.base import Base
+from upon_build.image.assembly.base import Base
 from upon_build.image.oci import Layer
 from upon_build.image.store import Store
 from upon_build.project.problems import fail

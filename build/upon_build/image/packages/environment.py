@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from upon import UponError
-from upon_build.image.bytecode import check_bytecode, running_python
-from upon_build.image.conflicts import WHERE, check_conflicts
-from upon_build.image.layer import make_layer
+from upon_build.image.layers.layer import make_layer
+from upon_build.image.layers.tar import Entry
 from upon_build.image.oci import Layer
-from upon_build.image.tar import Entry
-from upon_build.image.venv import venv_entries
-from upon_build.image.wheel import Environment, wheel_entries
+from upon_build.image.packages.bytecode import check_bytecode, running_python
+from upon_build.image.packages.conflicts import WHERE, check_conflicts
+from upon_build.image.packages.venv import venv_entries
+from upon_build.image.packages.wheel import Environment, wheel_entries
 
 if TYPE_CHECKING:
     from upon_build.image.store import Store

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from upon_build.image.base import Base
-from upon_build.image.config import base_annotations
+from upon_build.image.assembly.base import Base
+from upon_build.image.assembly.config import base_annotations
 from upon_build.image.oci import CONFIG, MANIFEST, Image, Layer, canonical, describe
 from upon_build.image.platforms import platform_of
 from upon_build.project.problems import fail

@@ -1,0 +1,1 @@
+"""Layers on a base become an image: configuration, manifest, index, and the layout on disk."""

@@ -1,0 +1,1 @@
+"""What stands beside an image: bill of materials, provenance, signatures."""

@@ -1,0 +1,1 @@
+"""Wheels as the layers of a virtual environment."""

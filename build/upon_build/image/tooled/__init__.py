@@ -1,0 +1,1 @@
+"""Images that buildah, podman or docker make of a Containerfile."""
