@@ -20,11 +20,13 @@ from upon_build.project.problems import fail
 
 if TYPE_CHECKING:
     from upon_build.cli.built import Result
+    from upon_build.image.documents.keys import SigningKey
     from upon_build.image.plan import Built
     from upon_build.image.store import Store
     from upon_build.project.making import Making
     from upon_build.registry.client import Repository
     from upon_build.registry.progress import Progress
+    from upon_build.registry.push import Pushed
     from upon_build.registry.reference import Reference
 
 PROFILE = "prod"
@@ -218,31 +220,40 @@ def _write(flags: Flags, result: Result) -> None:
 
 def _push(flags: Flags, result: Result, store: Store, progress: Progress) -> None:
     from upon_build.registry.client import Repository
-    from upon_build.registry.push import push_image, push_index
 
-    built, tag = result.built, result.reference.tag
     with Repository(result.reference, progress=progress) as repository:
         with timed(result, "push"):
-            if built.index is None:
-                result.pushed = push_image(built.images[0], store, repository, tag)
-            else:
-                result.pushed = push_index(built.top, built.index, built.images, store, repository, tag)
+            result.pushed = _push_image(result, store, repository)
         with timed(result, "attach"):
             _attach(flags, result, store, repository)
 
 
+def _push_image(result: Result, store: Store, repository: Repository) -> Pushed:
+    from upon_build.registry.push import push_image, push_index
+
+    built, tag = result.built, result.reference.tag
+    if built.index is None:
+        return push_image(built.images[0], store, repository, tag)
+    return push_index(built.top, built.index, built.images, store, repository, tag)
+
+
 def _attach(flags: Flags, result: Result, store: Store, repository: Repository) -> None:
     from upon_build.image.documents.keys import read_signing_key
-    from upon_build.image.documents.signing import sign_image
     from upon_build.image.documents.supply import attach_documents
 
     key = read_signing_key(flags.sign) if flags.sign is not None else None
     attach_documents(result.built, repository, store, sbom=flags.sbom, provenance=flags.provenance, key=key)
     if key is not None:
-        signed = sign_image(repository, result.built.digest, key)
-        result.notes.append(f"signed  {signed.tag}" if signed.added else "signed before, with the same key")
-        if signed.warning:
-            click.echo(f"Warning: {signed.warning}", err=True)
+        _sign(key, result, repository)
+
+
+def _sign(key: SigningKey, result: Result, repository: Repository) -> None:
+    from upon_build.image.documents.signing import sign_image
+
+    signed = sign_image(repository, result.built.digest, key)
+    result.notes.append(f"signed  {signed.tag}" if signed.added else "signed before, with the same key")
+    if signed.warning:
+        click.echo(f"Warning: {signed.warning}", err=True)
 
 
 def tidy(store: Store) -> None:

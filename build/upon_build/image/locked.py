@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from upon_build.lock.freshness import check_fresh
 from upon_build.lock.lockfile import NAME, Lock, LockedBase, read_lock, write_lock
-from upon_build.lock.locking import lock_models, relock
+from upon_build.lock.models import lock_models
 from upon_build.lock.requirements import Requirements, read_requirements
 from upon_build.project.problems import Problem
 
@@ -28,6 +28,8 @@ def find_lock(
     """
     lock = read_lock(project.folder)
     if lock is None and not options.locked:
+        from upon_build.lock.locking import relock
+
         options.tell(f"there is no {NAME} yet: resolving the packages for it")
         made = relock(
             project,

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from upon_build.lock.download import download, measure
+from upon_build.lock.fetching import PARALLEL
 from upon_build.lock.indexes import Indexes
 from upon_build.lock.resolving import Candidate
 from upon_build.lock.simple import Found
 from upon_build.lock.web import Web
-from upon_build.lock.wheels import PARALLEL, wheel_path
+from upon_build.lock.wheels import wheel_path
 
 if TYPE_CHECKING:
     from upon_build.image.store import Store

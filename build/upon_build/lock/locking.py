@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from upon_build.lock.complete import complete
 from upon_build.lock.freshness import check_fresh, requirement_changes
 from upon_build.lock.indexes import Indexes
-from upon_build.lock.lockfile import NAME, Lock, LockedBase, LockedModel, Package, read_lock, write_lock
+from upon_build.lock.lockfile import NAME, Lock, LockedBase, Package, read_lock, write_lock
+from upon_build.lock.models import lock_models
 from upon_build.lock.refusals import available, no_wheel
 from upon_build.lock.requirements import Requirements, read_requirements
 from upon_build.lock.resolving import Candidate, Resolved, find_uv, resolve
@@ -60,14 +61,6 @@ def relock(
     lock = lock_requirements(requirements, before, upgrade=upgrade, store=store, env=env)
     lock = replace(lock, models=hashed, bases=_bases(before, lock, upgrade))
     return Locked(lock, before, requirements, project.folder, write_lock(project.folder, lock))
-
-
-def lock_models(folder: Path, paths: Iterable[str], store: Store | None = None) -> tuple[LockedModel, ...]:
-    """The models' hashes as they are now. Raises ProjectError for a model that is missing or outside the folder."""
-    from upon_build.image.files.models import read_models
-
-    found = read_models(folder, sorted(set(paths)), store)
-    return tuple(sorted(LockedModel(model.path, model.sha256, model.size) for model in found))
 
 
 def lock_requirements(

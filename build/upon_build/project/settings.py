@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cache
 from typing import Any, Literal, TypeAlias, get_args
 
 from upon import UsageError
@@ -184,6 +185,7 @@ def has_variable(kind: Kind) -> bool:
     return not isinstance(kind, (MapOf, Table)) and not (isinstance(kind, ListOf) and isinstance(kind.item, Table))
 
 
+@cache
 def variable(keys: Keys) -> str:
     """`("delivery", "backoffDelay")` -> `FUNC_DELIVERY_BACKOFF_DELAY`"""
     words = (re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key) for key in keys)

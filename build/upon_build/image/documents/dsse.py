@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from upon_build.image.documents.keys import SigningKey, VerifyingKey
 from upon_build.image.oci import canonical
+
+if TYPE_CHECKING:
+    from upon_build.image.documents.keys import SigningKey, VerifyingKey
 
 STATEMENT = "https://in-toto.io/Statement/v1"
 IN_TOTO = "application/vnd.in-toto+json"

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING
 from upon_build.image.assembly.assemble import kind_of
 from upon_build.image.assembly.inspect import opened
 from upon_build.image.documents.attach import Artifact, attach, provenance_artifact, sbom_artifact
-from upon_build.image.documents.cosign import Readable
 from upon_build.image.documents.provenance import Origin, make_provenance
 from upon_build.image.documents.sbom import Bill, Model, Package, make_sbom, package_of
-from upon_build.image.documents.signing import attest_image, statement_of
 from upon_build.image.oci import Image, Layer, digest_of
 from upon_build.image.plan import Built, Part
 from upon_build.project.problems import fail
 
 if TYPE_CHECKING:
+    from upon_build.image.documents.cosign import Readable
     from upon_build.image.documents.keys import SigningKey
     from upon_build.image.store import Store
     from upon_build.lock.wheels import Wheel
@@ -37,9 +36,14 @@ def attach_documents(
         if artifacts:
             attach(repository, image.descriptor, artifacts)
         if key is not None:
-            digest = image.descriptor.digest
-            for artifact in artifacts:
-                attest_image(repository, digest, statement_of(artifact, repository.reference.name, digest), key)
+            _attest(artifacts, repository, image.descriptor.digest, key)
+
+
+def _attest(artifacts: Sequence[Artifact], repository: Readable, digest: str, key: SigningKey) -> None:
+    from upon_build.image.documents.signing import attest_image, statement_of
+
+    for artifact in artifacts:
+        attest_image(repository, digest, statement_of(artifact, repository.reference.name, digest), key)
 
 
 def documents(
