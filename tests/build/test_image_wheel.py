@@ -6,6 +6,7 @@ import csv
 import importlib.util
 import marshal
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -86,6 +87,24 @@ def test_contents(tmp_path: Path, packed: int, size: int) -> None:
     data = os.urandom(size // 2) + b"a" * (size - size // 2)
     found = entries(write_wheel(tmp_path, files={"data.bin": data}, packed=packed))
     assert data == content(found[f"{PACKAGES}/data.bin"])
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 500, 4096])
+@pytest.mark.parametrize("chunk", [1, 13, 300, 4096])
+def test_a_large_file_in_pieces_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, chunk: int
+) -> None:
+    """The end of a piece of input and that of a piece of output may meet anywhere."""
+    monkeypatch.setattr("upon_build.image.packages.wheelfile.SMALL", 100)
+    monkeypatch.setattr("upon_build.image.packages.wheelfile.CHUNK", chunk)
+    source = random.Random(size * chunk)
+    expected = b"".join(source.randbytes(source.randrange(1, 40)) * source.randrange(1, 6) for _ in range(300))
+    entry = entries(write_wheel(tmp_path, files={"demo/data": expected}, packed=zipfile.ZIP_DEFLATED))
+    found = entry[f"{PACKAGES}/demo/data"]
+    assert found.open is not None
+    with found.open() as file:
+        pieces = list(iter(lambda: file.read(size), b""))
+    assert expected == b"".join(pieces)
 
 
 def test_commands_are_scripts(tmp_path: Path) -> None:

@@ -193,9 +193,11 @@ class _Content(io.RawIOBase):
             return self._raw(size)
         try:
             while not self._inflate.eof:
-                raw = self._raw(CHUNK) if self._inflate.needs_input else b""
+                # It may ask for input only after a call that gave nothing: all it had was given by the call before.
+                hungry = self._inflate.needs_input
+                raw = self._raw(CHUNK) if hungry else b""
                 piece: bytes = self._inflate.decompress(raw, size)
-                if piece or (not raw and self._inflate.needs_input):
+                if piece or (not raw and hungry == self._inflate.needs_input):
                     return piece
         except ValueError as error:
             raise wrong(self._member.wheel, f"its file {self._member.name!r} can't be unpacked: {error}") from None
