@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -17,6 +19,7 @@ from upon_runtime.spec import FunctionSpec, ServiceSpec
 from upon_triggers.cron import CronSource
 from upon_triggers.firing import FiringError, FiringStore, MemoryFirings
 from upon_triggers.firing_file import FileFirings
+from upon_triggers.firing_lease import LeaseFirings
 from upon_triggers.settings import KafkaConnection
 from upon_triggers.source import Source, SourceError
 
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("upon.cron")
 
+CRON_STORE = "UPON_CRON_STORE"
+LABELS = {"app.kubernetes.io/managed-by": "upon"}  # of the Leases
 TOPICS_TIMEOUT = 10.0  # seconds for a broker to answer at the start
 CLOSE_TIMEOUT = 5.0  # seconds for what the producer still holds
 
@@ -148,12 +153,16 @@ def cron_source(service: Feeds, function: FunctionSpec, trigger: CronTrigger, **
     )
 
 
-def cron_store(spec: ServiceSpec) -> FiringStore:
+def cron_store(spec: ServiceSpec, env: Mapping[str, str] = os.environ) -> FiringStore:
     """Where the service's schedules remember what they fired: in its state_dir, or else in memory.
+
+    UPON_CRON_STORE=lease keeps it in Leases of the pod's namespace, which all replicas share.
 
     A folder that can't be written is a warning, and an error (SourceError) where catch_up counts on it.
     """
     triggers = [t for one in spec.functions for t in one.function.triggers if isinstance(t, CronTrigger)]
+    if triggers and env.get(CRON_STORE) == "lease":
+        return LeaseFirings({**LABELS, "app.kubernetes.io/name": spec.name})
     if not triggers or spec.state_dir is None:
         return MemoryFirings()
     store = FileFirings(spec.state_dir)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 import stat
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from support.leases import lease_server
 from upon_triggers.firing import Firing, FiringError, FiringStore, MemoryFirings
 from upon_triggers.firing_file import FileFirings
 
@@ -19,12 +21,19 @@ FIRST = Firing("a", 12.0, NOON)
 FULL = Firing("b", 1.5, NOON, 7, (NOON, NOON + timedelta(minutes=1)), NOON)
 
 
-@pytest.fixture(params=["memory", "file"])
+@pytest.fixture(params=["memory", "file", "lease"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[FiringStore]:
-    found: FiringStore = MemoryFirings() if request.param == "memory" else FileFirings(tmp_path / "state")
-    found.open()
-    yield found
-    found.close()
+    with ExitStack() as stack:
+        match request.param:
+            case "memory":
+                found: FiringStore = MemoryFirings()
+            case "file":
+                found = FileFirings(tmp_path / "state")
+            case _:
+                found = stack.enter_context(lease_server(tmp_path)).store()
+        found.open()
+        yield found
+        found.close()
 
 
 def test_what_was_written_is_read(store: FiringStore) -> None:
@@ -44,13 +53,15 @@ def test_only_the_record_of_the_version_is_replaced(store: FiringStore) -> None:
 
 
 def test_only_one_is_first(store: FiringStore) -> None:
-    assert store.write("s", FIRST, None) is not None
+    version = store.write("s", FIRST, None)
+    assert version is not None
     assert store.write("s", FULL, None) is None
-    assert (FIRST, "1") == store.read("s")
+    assert (FIRST, version) == store.read("s")
 
 
 def test_a_version_of_nothing_replaces_nothing(store: FiringStore) -> None:
-    assert store.write("s", FIRST, "1") is None
+    version = store.write("other", FIRST, None)
+    assert store.write("s", FIRST, version) is None
     assert store.read("s") is None
 
 
