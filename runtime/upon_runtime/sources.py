@@ -158,8 +158,11 @@ def cron_store(spec: ServiceSpec, env: Mapping[str, str] = os.environ) -> Firing
 
     UPON_CRON_STORE=lease keeps it in Leases of the pod's namespace, which all replicas share.
 
-    A folder that can't be written is a warning, and an error (SourceError) where catch_up counts on it.
+    A folder that can't be written is a warning, and an error (SourceError) where catch_up counts on it. Raises
+    UsageError for another store.
     """
+    if env.get(CRON_STORE) not in (None, "", "lease"):
+        raise UsageError(f"{CRON_STORE} is {env[CRON_STORE]!r}: set it to 'lease', or leave it out for run.stateDir")
     triggers = [t for one in spec.functions for t in one.function.triggers if isinstance(t, CronTrigger)]
     if triggers and env.get(CRON_STORE) == "lease":
         return LeaseFirings({**LABELS, "app.kubernetes.io/name": spec.name})

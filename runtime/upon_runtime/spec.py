@@ -45,7 +45,8 @@ class ServiceSpec:
     """Everything the runtime needs. folder: func.yaml's, from which relative model paths count.
 
     admission: HTTP requests handled at once. Sizes in bytes, times in seconds. state_dir: where this process may
-    keep what has to outlast it (the last firing of schedules, handled events); None keeps nothing.
+    keep what has to outlast it (the last firing of schedules, handled events); None keeps nothing. closed: paths that
+    answer 404 to requests that came through a proxy.
     """
 
     name: str
@@ -65,3 +66,4 @@ class ServiceSpec:
     start_timeout: float = 120.0
     state_dir: Path | None = None
     idempotency: Idempotency = Idempotency()
+    closed: tuple[str, ...] = ()

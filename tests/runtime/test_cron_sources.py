@@ -14,6 +14,7 @@ from upon_runtime.service import Service
 from upon_runtime.sources import KafkaClients, cron_store, make_sources
 from upon_triggers.firing import MemoryFirings
 from upon_triggers.firing_file import FileFirings
+from upon_triggers.firing_lease import LeaseFirings
 from upon_triggers.source import SourceError
 
 
@@ -37,6 +38,14 @@ def test_in_the_folder_of_the_service(tmp_path: Path) -> None:
 
 def test_in_memory_without_a_folder(tmp_path: Path) -> None:
     assert isinstance(cron_store(spec_of(plain)), MemoryFirings)
+
+
+def test_in_leases_where_a_deployment_says_so(tmp_path: Path) -> None:
+    spec = spec_of(plain, state_dir=tmp_path / ".upon")
+    assert isinstance(cron_store(spec, {"UPON_CRON_STORE": "lease"}), LeaseFirings)
+    assert isinstance(cron_store(spec, {"UPON_CRON_STORE": ""}), FileFirings)
+    with pytest.raises(upon.UsageError, match="UPON_CRON_STORE is 'leese': set it to 'lease', or leave it out"):
+        cron_store(spec, {"UPON_CRON_STORE": "leese"})
 
 
 def test_nothing_is_made_without_a_schedule(tmp_path: Path) -> None:

@@ -20,12 +20,16 @@ PATH = f"/apis/coordination.k8s.io/v1/namespaces/{NAMESPACE}/leases"
 
 
 class LeaseServer:
-    """leases: by name. token: the only one that is let in. fault: a status, "cut" or "hang", of every answer."""
+    """leases: by name. token: the only one that is let in. forbidden: a method that it has no right to.
+
+    fault: a status, "cut" or "hang", of every answer.
+    """
 
     def __init__(self, folder: Path, port: int) -> None:
         self.leases: dict[str, dict[str, Any]] = {}
         self.token = "first"
         self.fault: int | str | None = None
+        self.forbidden = ""
         self.over = threading.Event()  # until then it hangs
         self.folder = folder
         self.env = {"KUBERNETES_SERVICE_HOST": "127.0.0.1", "KUBERNETES_SERVICE_PORT": str(port)}
@@ -42,21 +46,34 @@ class LeaseServer:
         return LeaseFirings({"app.kubernetes.io/name": "demo"}, folder=self.folder, env=self.env, **more)
 
     def answer(self, method: str, path: str, lease: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        """As the real one does: PUT makes a Lease that is not there, unless its uid is named."""
-        name = path.removeprefix(f"{PATH}/") if method != "POST" else lease["metadata"]["name"]
-        there = self.leases.get(name)
-        if method == "POST" and there is not None:
-            return _status(409, f"leases {name!r} already exists")
+        """As the real one does."""
+        if method == "POST":
+            name = lease["metadata"]["name"]
+            if name in self.leases:
+                return _status(409, f"leases {name!r} already exists")
+            return 201, self.keep(lease)
+        there = self.leases.get(path.removeprefix(f"{PATH}/"))
+        if there is None:
+            return _status(404, f"leases {path!r} not found")
         if method == "GET":
-            return _status(404, f"leases {name!r} not found") if there is None else (200, there)
-        wanted, found = lease["metadata"], {} if there is None else there["metadata"]
-        if method == "PUT" and wanted.get("uid") and wanted["uid"] != found.get("uid"):
-            return _status(409, "Precondition failed: UID in precondition")
-        if there is not None and wanted["resourceVersion"] != found["resourceVersion"]:
+            return 200, there
+        if lease["metadata"]["resourceVersion"] != there["metadata"]["resourceVersion"]:
             return _status(409, "the object has been modified")
-        wanted |= {"uid": found.get("uid", f"uid-{name}"), "resourceVersion": str(next(self._versions))}
-        self.leases[name] = lease
-        return (201 if method == "POST" else 200), lease
+        return 200, self.keep(_merged(there, lease))
+
+    def keep(self, lease: dict[str, Any]) -> dict[str, Any]:
+        """The Lease with the next version."""
+        lease["metadata"]["resourceVersion"] = str(next(self._versions))
+        self.leases[lease["metadata"]["name"]] = lease
+        return lease
+
+
+def _merged(there: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    found = dict(there)
+    for key, value in patch.items():
+        inner = found.get(key)
+        found[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return found
 
 
 def _status(code: int, message: str, kind: str = "leases") -> tuple[int, dict[str, Any]]:
@@ -78,17 +95,19 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if isinstance(fault, int):
             status, found = _status(fault, "as the test wants it", "namespaces")
+        elif self.command == double.forbidden:
+            status, found = _status(403, "leases is forbidden")
         elif self.headers["Authorization"] != f"Bearer {double.token}":
             status, found = _status(401, "Unauthorized")
         else:
-            status, found = double.answer(self.command, self.path, lease)
+            status, found = double.answer(self.command, self.path.partition("?")[0], lease)
         content = json.dumps(found).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
 
-    do_POST = do_PUT = do_GET
+    do_POST = do_PATCH = do_GET
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -130,9 +130,9 @@ def _pack(root: Path, out: Path) -> None:
                 archive.add(path, path.relative_to(root).as_posix(), recursive=False, filter=clean)
 
 
-def config_of(diff_ids: Sequence[str], *, architecture: str = "amd64", env: Sequence[str] = ()) -> bytes:
-    """An image configuration as a base has it."""
-    settings = {"Env": [f"PATH={PATH}", *env], "Cmd": ["python3"]}
+def config_of(diff_ids: Sequence[str], *, architecture: str = "amd64", env: Sequence[str] = (), **more: Any) -> bytes:
+    """An image configuration as a base has it. more: keys of its `config`."""
+    settings = {"Env": [f"PATH={PATH}", *env], "Cmd": ["python3"], **more}
     rootfs = {"type": "layers", "diff_ids": list(diff_ids)}
     history = [{"created_by": "debian packages"}] * len(diff_ids)
     return _json(
@@ -140,14 +140,17 @@ def config_of(diff_ids: Sequence[str], *, architecture: str = "amd64", env: Sequ
     )
 
 
-def push_base(registry: str, repository: str, *layers: bytes, env: Sequence[str] = ()) -> Base:
-    """Layers as a base image for two architectures, under the tag `latest`. registry: host:port, without a lock."""
+def push_base(registry: str, repository: str, *layers: bytes, env: Sequence[str] = (), **more: Any) -> Base:
+    """Layers as a base image for two architectures, under the tag `latest`. registry: host:port, without a lock.
+
+    more: keys of the image's `config`, as `Entrypoint`.
+    """
     target = _Target(f"http://{registry}/v2/{repository}/")
     diff_ids = [digest_of(gzip.decompress(layer)) for layer in layers]
     described = [target.blob(layer, LAYER) for layer in layers]
     manifests = []
     for architecture in ("amd64", "arm64"):
-        config = target.blob(config_of(diff_ids, architecture=architecture, env=env), CONFIG)
+        config = target.blob(config_of(diff_ids, architecture=architecture, env=env, **more), CONFIG)
         said = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": described}
         platform = {"architecture": architecture, "os": "linux"}
         manifests.append({**target.manifest(_json(said), MANIFEST), "platform": platform})

@@ -21,7 +21,7 @@ from upon._sink import Sink
 from upon._triggers import CronTrigger
 from upon_triggers.due import ON_TIME, DueTicks
 from upon_triggers.election import LEASE, Election
-from upon_triggers.firing import FiringError, FiringStore, MemoryFirings
+from upon_triggers.firing import FiringError, FiringStore, MemoryFirings, schedule_key
 from upon_triggers.holder import this_process
 from upon_triggers.runs import Message, Run, Runs
 from upon_triggers.schedule import Schedule, check_jitter
@@ -80,7 +80,7 @@ class CronSource:
         self._namespace = namespace
         self._clock = clock
         self._store = store or MemoryFirings()
-        key = f"{service}/{function}/{trigger}"
+        key = schedule_key(service, function, trigger)
         self._election = Election(key, self._store, this_process(), name=self.name, duration=lease, monotonic=monotonic)
         self._runs = Runs(
             trigger,

@@ -19,6 +19,11 @@ from upon import UponError
 Version: TypeAlias = str  # of a record in its store, to compare only
 
 
+def schedule_key(service: str, function: str, trigger: object) -> str:
+    """By what a schedule's record is found, here and wherever its Lease is made."""
+    return f"{service}/{function}/{trigger}"
+
+
 class FiringError(UponError):
     """A store can't be read or written; what it holds is unchanged or, where an answer was lost, unknown."""
 

@@ -29,6 +29,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "lock": ("lock", "Resolve the image's packages and hash its models, into func.lock."),
         "build": ("build", "Build the project as a container image, and push it."),
         "cache": ("cache", "Look at what builds keep on this machine, and prune it."),
+        "render": ("render", "Write the Kubernetes objects of the project."),
     },
     "Operate": {
         "dlq": ("dlq", "Look at dead letters, replay them, delete them."),

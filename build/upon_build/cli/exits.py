@@ -59,6 +59,7 @@ def fault_from(error: BaseException) -> Fault | None:
 def exit_of(error: BaseException) -> Exit | None:
     """The exit code of an error that commands let through, or None for one that nobody expects."""
     from upon import MissingExtra, ModelError, UsageError
+    from upon_build.cluster.api.errors import ClusterUnavailable
     from upon_build.image.tooled.tools import MissingTool
     from upon_build.registry.errors import RegistryUnavailable
     from upon_triggers.source import SourceError
@@ -76,7 +77,7 @@ def exit_of(error: BaseException) -> Exit | None:
             return Exit.USAGE
         case TimeoutError():
             return Exit.TIMEOUT
-        case ConnectionError() | SourceError() | RegistryUnavailable():
+        case ConnectionError() | SourceError() | RegistryUnavailable() | ClusterUnavailable():
             return Exit.UNAVAILABLE
         case OSError(errno=errno.EADDRINUSE | errno.EADDRNOTAVAIL | errno.EACCES) if not error.filename:
             return Exit.UNAVAILABLE

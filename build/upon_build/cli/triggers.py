@@ -96,7 +96,8 @@ def run(context: click.Context, /, **given: Any) -> None:
 
     The service may be down, starting or scaled to zero: its events wait and go on. /health/readiness, /health/liveness
     and /metrics are answered here. Settings are those of func.yaml in PATH, else the manifest's copy of it;
-    UPON_CONFIG, where it is set, takes the place of a profile.
+    UPON_CONFIG, where it is set, takes the place of a profile. In a pod with UPON_CRON_STORE=lease, replicas share
+    their schedules in Leases of its namespace.
 
     Consumer groups are those of `func run`, with its suffix .local.USER for a Kafka that is not on this machine; with
     --manifest those of `func serve`. With -o json each line is an object; the first has "event": "ready".

@@ -69,7 +69,7 @@ def manifest_of(project: Project) -> Manifest:
         tuple(one.declared for one in project.functions),
         tuple((model.name, _posix(model)) for model in project.objects.models),
         tuple(topic.name for topic in project.objects.topics),
-        _plain({key: value for key, value in project.file.data.items() if key not in _LEFT_OUT}),
+        plain({key: value for key, value in project.file.data.items() if key not in _LEFT_OUT}),
     )
 
 
@@ -135,7 +135,7 @@ def _read_function(value: Mapping[str, Any]) -> Function[..., Any]:
 
 def _trigger(trigger: Trigger) -> dict[str, Any]:
     said = {field.name: getattr(trigger, field.name) for field in dataclasses.fields(trigger) if field.init}
-    return {"kind": trigger.kind, **_plain(said)}
+    return {"kind": trigger.kind, **plain(said)}
 
 
 def _read_trigger(value: Mapping[str, Any]) -> Trigger:
@@ -157,14 +157,14 @@ def _read_trigger(value: Mapping[str, Any]) -> Trigger:
 # Plain data
 
 
-def _plain(value: Any, key: str = "") -> Any:
+def plain(value: Any, key: str = "") -> Any:
     """YAML's own types, and tuples, as JSON has them. A password that is no reference stays where it is."""
     if isinstance(value, Mapping):
-        return {str(name): _plain(one, str(name)) for name, one in value.items() if not _secret(str(name), one)}
+        return {str(name): plain(one, str(name)) for name, one in value.items() if not _secret(str(name), one)}
     if isinstance(value, str):
         return str(value)
     if isinstance(value, Sequence):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, int):

@@ -22,6 +22,7 @@ from upon_build.project.kinds import (
 
 SPEC_VERSION = "upon/v1"
 LABEL = r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?"
+INSIDE = ("/metrics", "/v2")  # paths that are nobody's business outside the cluster
 TOPIC = TOPIC_NAME.pattern[:-2]
 _TOPIC = "a topic's name: 1 to 249 letters, digits, '.', '_' and '-'"
 _REPLIES: dict[str, Kind] = {
@@ -45,6 +46,13 @@ VOLUME = Table(
         "path": Text(doc="Where it is mounted.", required=True, pattern="/.+", meaning="an absolute path"),
         "secret": Text(doc="Name of a Secret."),
         "configMap": Text(doc="Name of a ConfigMap."),
+        "persistentVolumeClaim": Table(
+            doc="A claim of the namespace; the cluster must allow it.",
+            fields={
+                "claimName": Text(doc="Its name.", required=True),
+                "readOnly": Flag(doc="false to write to it.", default=True),
+            },
+        ),
         "emptyDir": Table(doc="An empty folder of the pod's own.", fields={"sizeLimit": Size(doc="Its largest size.")}),
     },
 )
@@ -106,28 +114,87 @@ RUN = Table(
     },
 )
 
+TOLERATION = Table(
+    doc="A taint of nodes that is put up with.",
+    fields={
+        "key": Text(doc="The taint's key."),
+        "operator": Choice(doc="How the value is compared.", choices=("Exists", "Equal")),
+        "value": Text(doc="The taint's value."),
+        "effect": Choice(doc="Of the taint.", choices=("NoSchedule", "PreferNoSchedule", "NoExecute")),
+    },
+)
+
+GPU = Table(
+    doc="GPUs of one pod.",
+    fields={
+        "count": Whole(doc="How many.", maximum=1000, default=0),
+        "resource": Text(
+            doc="What nodes call them: nvidia.com/mig-1g.5gb for a part of one, or what time-sliced ones are called.",
+            pattern=r"[a-z0-9.-]+/[A-Za-z0-9._-]+",
+            meaning="a resource's name such as nvidia.com/gpu",
+            default="nvidia.com/gpu",
+        ),
+        "type": Text(doc="Value of the node label that tells the GPU's kind, such as nvidia-l4 or NVIDIA-L4."),
+        "label": Text(
+            doc="That label; by default cloud.google.com/gke-accelerator for a type that begins with nvidia-, else"
+            " nvidia.com/gpu.product."
+        ),
+    },
+)
+
 DEPLOY = Table(
     doc="How the service stands in the cluster.",
     ref="deploy",
     fields={
         "namespace": Text(doc="Kubernetes namespace.", pattern=LABEL, meaning="a namespace's name", default="default"),
         "visibility": Choice(doc="Who can reach it.", choices=("cluster-local", "public"), default="cluster-local"),
+        "expose": ListOf(
+            doc="What of a public service's inside can be reached through its gateway too; else pods alone answer.",
+            item=Choice(choices=INSIDE),
+            default=[],
+        ),
         "triggers": Choice(
             doc="What feeds the service.", choices=("auto", "host", "eventing", "direct"), default="auto"
         ),
-        "timeoutSeconds": Whole(doc="Longest request, and the grace at the end.", minimum=1, maximum=600, default=60),
-        "containerConcurrency": Whole(doc="Requests at once in one pod; 0 is the default of 128.", default=0),
-        "gpu": Table(
-            doc="GPUs of one pod.",
-            fields={"count": Whole(doc="How many.", default=0), "type": Text(doc="Node label of the GPU's kind.")},
+        "triggerHost": Table(
+            doc="The Deployment that reads Kafka and the clock where triggers are auto or host.",
+            fields={
+                "replicas": Whole(doc="How many pods share its partitions and schedules.", minimum=1, default=1),
+                "requests": MapOf(
+                    doc="Reserved for one of them.", item=Quantity(), default={"cpu": "50m", "memory": "128Mi"}
+                ),
+                "limits": MapOf(doc="At most, for one of them.", item=Quantity(), default={"memory": "512Mi"}),
+            },
         ),
+        "broker": Text(doc="Knative broker of @upon.cloudevent.", pattern=LABEL, meaning="a name", default="default"),
+        "deadLetterSink": Text(
+            doc="URL that takes what Knative's Triggers and sources could not deliver; not for the trigger host.",
+            pattern=r"https?://[^\s]+",
+            meaning="a URL such as http://failed.ml.svc.cluster.local",
+        ),
+        "timeoutSeconds": Whole(doc="Longest request, and the grace at the end.", minimum=1, maximum=600, default=60),
+        "containerConcurrency": Whole(
+            doc="Requests at once in one pod; 0 is 128, or less where every function limits its concurrency.",
+            maximum=1000,
+            default=0,
+        ),
+        "gpu": GPU,
         "scale": Table(
             doc="How many pods.",
             fields={
-                "min": Whole(doc="Fewest pods; 0 scales to zero.", default=0),
-                "max": Whole(doc="Most pods; 0 is no limit.", default=0),
-                "target": Whole(doc="What one pod should carry, in the metric.", minimum=1),
+                "min": Whole(doc="Fewest pods; 0 scales to zero.", maximum=10_000, default=0),
+                "max": Whole(doc="Most pods; 0 is no limit.", maximum=10_000, default=0),
+                "initial": Whole(doc="Pods that a new revision begins with.", minimum=1, maximum=10_000),
+                "target": Whole(doc="What one pod should carry, in the metric.", minimum=1, maximum=1_000_000),
                 "metric": Choice(doc="What is measured.", choices=("concurrency", "rps"), default="concurrency"),
+                "utilization": Whole(
+                    doc="Percentage of the target at which pods are added; by default the cluster's 70.",
+                    minimum=1,
+                    maximum=100,
+                ),
+                "window": Duration(doc="Over how long it is averaged: 6 s to 1 h; by default the cluster's 60 s."),
+                "downDelay": Duration(doc="How long less load must last before pods go, at most 1 h."),
+                "keepLast": Duration(doc="How long the last pod stays at least when there is nothing to do."),
             },
         ),
         "resources": Table(
@@ -138,6 +205,13 @@ DEPLOY = Table(
             },
         ),
         "serviceAccountName": Text(doc="Kubernetes service account."),
+        "imagePullSecrets": ListOf(doc="Names of Secrets that let the image be pulled.", item=Text(), default=[]),
+        "nodeSelector": MapOf(doc="Labels that a node must have.", item=Text(), default={}),
+        "tolerations": ListOf(doc="Taints of nodes that are put up with.", item=TOLERATION, default=[]),
+        "runtimeClassName": Text(doc="Kubernetes runtime class, such as nvidia."),
+        "tmpSize": Size(doc="Largest size of /tmp, the only folder that can be written to.", default="1Gi"),
+        "labels": MapOf(doc="More labels of every object.", item=Text(), default={}),
+        "annotations": MapOf(doc="More annotations of the service's pods.", item=Text(), default={}),
     },
 )
 

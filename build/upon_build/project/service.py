@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from upon_build.project.objects import Objects
 from upon_build.project.options import Configured
+from upon_build.project.schema import INSIDE
 from upon_build.project.settings import Settings
 from upon_runtime.spec import FunctionSpec, Idempotency, ServiceSpec
 from upon_triggers.settings import Delivery, KafkaConnection
@@ -15,6 +17,8 @@ from upon_triggers.settings import Delivery, KafkaConnection
 log = logging.getLogger("upon.project")
 
 DEFAULT_ADMISSION = 128  # where containerConcurrency is 0, which is Kubernetes' word for no limit
+
+MOST_ADMISSION = 1000  # what Knative takes for containerConcurrency
 
 
 def service_spec(
@@ -52,14 +56,29 @@ def service_spec(
         kafka=kafka,
         namespace=settings["deploy.namespace"],
         group_suffix=group_suffix,
-        admission=settings["deploy.containerConcurrency"] or DEFAULT_ADMISSION,
+        admission=admission_of(settings, functions),
         max_body_size=settings["run.maxBodySize"],
         drain_delay=settings["run.drainDelay"],
         drain_timeout=float(settings["deploy.timeoutSeconds"]),
         start_timeout=settings["run.startTimeout"],
         state_dir=folder / settings["run.stateDir"],
         idempotency=idempotency,
+        closed=closed_paths(settings),
     )
+
+
+def admission_of(settings: Settings, functions: Iterable[Configured]) -> int:
+    """Requests at once: as many as two of the largest batches need at least, one that runs and one that fills."""
+    said: int = settings["deploy.containerConcurrency"]
+    batches = [2 * one.function.batched.max_size for one in functions if one.function.batched is not None]
+    return said or min(max([DEFAULT_ADMISSION, *batches]), MOST_ADMISSION)
+
+
+def closed_paths(settings: Settings) -> tuple[str, ...]:
+    """What a public service does not show to those who come through its gateway."""
+    if settings["deploy.visibility"] != "public":
+        return ()
+    return tuple(path for path in INSIDE if path not in settings["deploy.expose"])
 
 
 def _delivery(settings: Settings) -> Delivery:

@@ -15,6 +15,7 @@ from upon_runtime.http.admission import Admission
 from upon_runtime.http.answer import Answer, failure
 from upon_runtime.http.body import BODY
 from upon_runtime.http.early import CLOSE
+from upon_runtime.http.exposure import Closed
 from upon_runtime.http.surface import Environ, Handler, Probe, Surface
 
 log = logging.getLogger("upon.http")
@@ -37,6 +38,7 @@ class FastPath:
         self._surface = surface
         self._service = surface.service
         self.admission = Admission(surface.service.spec.admission)
+        self._closed = Closed(surface.service.spec.closed)
         self._on = True
         # Empty as long as nobody wants to see requests; Flask and blinker change these in place.
         self._watched: tuple[Any, ...] = (
@@ -54,6 +56,8 @@ class FastPath:
         service = self._service
         if service.draining:
             environ[CLOSE] = True  # the sender comes back on a new connection, where it is welcome
+        if self._closed.refuses(environ):
+            return _send(self._closed.answer(), start_response)
         handler = self._surface.find(environ["REQUEST_METHOD"], environ.get("PATH_INFO") or "/")
         if type(handler) is Probe:
             return _send(handler(environ), start_response) if self._direct() else self._flask(environ, start_response)

@@ -1,0 +1,1 @@
+"""The Kubernetes API as plain objects, with errors for people."""

@@ -1,0 +1,1 @@
+"""Objects as the files that other tools take: kustomize, Helm."""
