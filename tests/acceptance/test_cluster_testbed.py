@@ -58,7 +58,9 @@ def status_of(cluster: Cluster, namespace: str, name: str) -> dict[str, Any]:
 
 
 def until_running(cluster: Cluster, namespace: str, name: str) -> None:
+    """The server within as well: before, it takes no signal."""
     cluster.until(lambda: status_of(cluster, namespace, name).get("ready"), f"{name} is ready")
+    cluster.until(lambda: "three" in logs(cluster, namespace, name), f"{name} serves")
 
 
 def until_waiting(cluster: Cluster, namespace: str, name: str, *reasons: str) -> dict[str, Any]:
@@ -82,20 +84,16 @@ def until_ready(cluster: Cluster, namespace: str, name: str) -> None:
     cluster.until(ready, f"{name} is ready", 90)
 
 
-def asked(cluster: Cluster, host: str, **headers: str) -> dict[str, Any]:
-    """Waits while the ingress has not heard of the host."""
+def asked(cluster: Cluster, host: str, *, fetch: str = "") -> dict[str, Any]:
+    """Waits while the ingress has not heard of the host. fetch: a URL that the server is to get."""
 
     def answer() -> dict[str, Any] | None:
-        status, _, body = cluster.post(host, b"{}", **headers)
+        status, _, body = cluster.post(host, b"{}", fetch=fetch)
         assert status in (200, 404), (status, body)
         return json.loads(body) if status == 200 else None
 
     found: dict[str, Any] = cluster.until(answer, f"an answer of {host}")
     return found
-
-
-def of_small_service(cluster: Cluster, namespace: str) -> list[dict[str, Any]]:
-    return [pod for pod in cluster.pods(namespace) if not pod["metadata"].get("deletionTimestamp")]
 
 
 def test_an_image_out_of_a_registry_runs_as_a_container(cluster: Cluster, namespace: str, image: str) -> None:
@@ -118,12 +116,12 @@ def test_a_service_goes_to_zero_and_the_next_request_wakes_it(cluster: Cluster, 
     until_ready(cluster, namespace, "small")
     host = f"small.{namespace}.{cluster.domain}"
     first = asked(cluster, host)
-    cluster.until(lambda: not of_small_service(cluster, namespace), "no pod", 90)
+    cluster.until(lambda: not cluster.pods(namespace), "no pod", 90)  # one that is leaving would still answer
 
     again = asked(cluster, host)
 
     assert first["env"]["HOSTNAME"] != again["env"]["HOSTNAME"]
-    assert 1 == len(of_small_service(cluster, namespace))
+    assert 1 == len(cluster.pods(namespace))
 
 
 def test_a_second_revision_takes_over(cluster: Cluster, namespace: str, image: str) -> None:
@@ -174,7 +172,6 @@ def test_a_crash_at_start_is_told_of_with_its_last_words(cluster: Cluster, names
 def test_logs_come_through_the_api_server(cluster: Cluster, namespace: str, image: str) -> None:
     make_pod(cluster, namespace, "pod", pod_spec(container(image)))
     until_running(cluster, namespace, "pod")
-    cluster.until(lambda: "three" in logs(cluster, namespace, "pod"), "three lines")
 
     assert "one\ntwo\nthree\n" == logs(cluster, namespace, "pod")
     assert "three\n" == logs(cluster, namespace, "pod", "&tailLines=1")

@@ -13,9 +13,10 @@ unpacked and started as a container runtime would: their user, a read-only root,
 a Kafka broker needs it that tells its clients an address to come back to: `cluster.lend(kafka.port)`, then
 `kafka.bootstrap` is right for pods too. Servers that listen everywhere are at `cluster.host`.
 
-A service without requests is at zero after 12 to 15 s. Grace periods are kept in full; the end of a namespace
-kills its pods. Several clusters can be up at once. The first use builds everything of its sources (ten minutes on two
-cores), cached below ~/.cache/upon; root and Go are needed.
+A service without requests goes to zero within 12 to 15 s, and its pod is gone 30 s later (queue-proxy drains; it would
+still answer). Grace periods are kept in full; the end of a namespace kills its pods. Several clusters can be up at
+once. The first use builds everything of its sources (ten minutes on two cores), cached below ~/.cache/upon; root and
+Go are needed.
 
 For development, one cluster for many runs: `python -m support.knative FOLDER` from tests/ keeps it up, and
 UPON_TEST_CLUSTER=FOLDER lets tests use it.

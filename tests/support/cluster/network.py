@@ -62,7 +62,7 @@ class Network:
 
     def up(self) -> None:
         self.down()  # what a run that was killed has left
-        ip("link", "add", self.bridge, "type", "bridge")
+        ip("link", "add", self.bridge, "address", mac(self.gateway), "type", "bridge")
         ip("addr", "add", f"{self.gateway}/24", "dev", self.bridge)
         ip("link", "set", self.bridge, "up")
         ip("route", "replace", "local", self.services, "dev", "lo")
@@ -77,12 +77,18 @@ class Network:
         ip("netns", "add", name)
         ip("link", "add", here, "type", "veth", "peer", "name", there)
         ip("link", "set", here, "master", self.bridge, "up")
-        ip("link", "set", there, "netns", name, "name", "eth0")
+        ip("link", "set", there, "address", mac(address), "netns", name, "name", "eth0")
         inside = ("-n", name)
         ip(*inside, "addr", "add", f"{address}/24", "dev", "eth0")
         ip(*inside, "link", "set", "eth0", "up")
         ip(*inside, "link", "set", "lo", "up")
         ip(*inside, "route", "add", "default", "via", self.gateway)
+
+
+def mac(address: str) -> str:
+    """A bridge left to itself changes its own with its ports, and everybody's last answer for it leads nowhere for
+    seconds; a pod that gets the address of another has the other's, too."""
+    return ":".join(["0a", "58", *(f"{int(part):02x}" for part in address.split("."))])
 
 
 def leave(name: str, link: str) -> None:
