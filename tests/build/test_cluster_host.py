@@ -132,8 +132,8 @@ def test_it_is_as_confined_as_the_service(tmp_path: Path) -> None:
 
 
 def test_it_may_be_pulled_with_the_services_secrets(tmp_path: Path) -> None:
-    pod = pod_of(wanted(tmp_path, KAFKA + "deploy: {imagePullSecrets: [registry]}\n", ORDERS))
-    assert [{"name": "registry"}] == pod["imagePullSecrets"]
+    pod = pod_of(wanted(tmp_path, KAFKA + "deploy: {imagePullSecrets: [registry, registry]}\n", ORDERS))
+    assert [{"name": "registry"}] == pod["imagePullSecrets"]  # one twice would be refused
 
 
 def test_it_has_the_time_to_finish(tmp_path: Path) -> None:

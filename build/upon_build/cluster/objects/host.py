@@ -13,7 +13,7 @@ from upon_build.cluster.objects.config import literal, secret_envs, upon_config
 from upon_build.cluster.objects.labels import labels_of
 from upon_build.cluster.objects.leases import COMPONENT, STORE, account_name, account_object, lease_objects
 from upon_build.cluster.objects.metadata import metadata_of
-from upon_build.cluster.objects.pods import TMP, security, volumes_of
+from upon_build.cluster.objects.pods import TMP, pull_secrets, security, volumes_of
 from upon_build.cluster.objects.probes import LIVENESS, READINESS
 from upon_build.cluster.objects.scaling import container_concurrency
 from upon_build.cluster.objects.service import host_of
@@ -73,7 +73,7 @@ def _strategy(wanted: Wanted) -> dict[str, Any]:
 
 
 def _pod(wanted: Wanted, schedules: bool) -> dict[str, Any]:
-    pulled = [{"name": name} for name in wanted.settings["deploy.imagePullSecrets"]]
+    pulled = pull_secrets(wanted)
     volumes, mounts = _volumes(wanted)
     return {
         "serviceAccountName": account_name(wanted),

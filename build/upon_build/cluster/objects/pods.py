@@ -83,11 +83,10 @@ def resources_of(wanted: Wanted) -> dict[str, Any]:
 def placement_of(wanted: Wanted) -> dict[str, Any]:
     """Of a pod: which nodes, which runtime, and with whose rights it is there."""
     settings = wanted.settings
-    pulled = [{"name": name} for name in settings["deploy.imagePullSecrets"]]
     account = pods_account(wanted)
     found = {
         "serviceAccountName": account,
-        "imagePullSecrets": pulled,
+        "imagePullSecrets": pull_secrets(wanted),
         "nodeSelector": dict(sorted({**gpu_selector(wanted), **settings["deploy.nodeSelector"]}.items())),
         "tolerations": [dict(one) for one in settings["deploy.tolerations"]],
         "runtimeClassName": settings["deploy.runtimeClassName"],
@@ -95,3 +94,8 @@ def placement_of(wanted: Wanted) -> dict[str, Any]:
     kept = {name: value for name, value in found.items() if value}
     # The default account's token is of no use to a function, and of some to whoever breaks into it.
     return kept if account else {"automountServiceAccountToken": False, **kept}
+
+
+def pull_secrets(wanted: Wanted) -> list[dict[str, str]]:
+    """Each once: the API server refuses a list that has one twice."""
+    return [{"name": name} for name in dict.fromkeys(wanted.settings["deploy.imagePullSecrets"])]
