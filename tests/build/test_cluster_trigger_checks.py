@@ -120,7 +120,7 @@ def test_what_ping_source_may_drop_is_said(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("yaml", "message"),
     [
-        ("", "error default: deploy.triggers is eventing: KafkaSource has no dead-letter topic and drops what fails"),
+        ("", "error func.yaml: deploy.triggers is eventing: KafkaSource has no dead-letter topic and drops what fails"),
         (
             "delivery: {deadLetter: {topic: dead}}\n",
             "error func.yaml:5: deploy.triggers is eventing: KafkaSource has no",

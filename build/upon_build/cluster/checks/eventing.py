@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from upon._signature import analyse
 from upon._triggers import CronTrigger, KafkaTrigger, Trigger
+from upon_build.cluster.checks.places import at
 from upon_build.cluster.objects.modes import triggers_of
 from upon_build.cluster.objects.secured import MECHANISM, SASL_FIELDS, TLS_FIELDS, file_key, secret_key
 from upon_build.cluster.objects.wanted import Wanted
@@ -121,4 +122,4 @@ def _access(wanted: Wanted) -> Iterator[Problem]:
 
 
 def _said(wanted: Wanted, path: str, message: str, remedy: str, severity: Severity = "error") -> Problem:
-    return Problem(severity, wanted.settings.get(path).where, message, remedy)
+    return Problem(severity, at(wanted, path), message, remedy)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from upon._triggers import CloudEventTrigger, KafkaTrigger
 from upon_build.cluster.checks.eventing import eventing_problems
+from upon_build.cluster.checks.places import at
 from upon_build.cluster.objects.modes import mode_of, subscribes, triggers_of
 from upon_build.cluster.objects.wanted import Wanted
 from upon_build.project.options import Configured
@@ -30,7 +31,7 @@ def trigger_problems(wanted: Wanted) -> Iterator[Problem]:
 
 
 def _error(wanted: Wanted, path: str, message: str, remedy: str) -> Problem:
-    return Problem("error", wanted.settings.get(path).where, message, remedy)
+    return Problem("error", at(wanted, path), message, remedy)
 
 
 def _kafka(wanted: Wanted) -> Iterator[Problem]:
